@@ -1,0 +1,1 @@
+"""What `examples/start.py` does, in standard-library Python 3.11."""

@@ -1,0 +1,143 @@
+"""What Snakemake knows of a job, as facts for a record. Reads only; knows every Snakemake attribute we lean on.
+
+Some of these attributes are not promised by Snakemake's plugin interface. Each is read on its own, so that one that
+moves costs one field of the record and not the record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from snakemake.io import is_flagged
+
+from scichain_wf.hooks.records import TaskFacts, task_key
+from scichain_wf.model.bodies import ArtifactState
+
+T = TypeVar("T")
+_KINDS = ("shell", "script", "notebook", "wrapper", "cwl", "run")
+
+
+def parts(job: Any) -> list[Any]:
+    """The jobs of a group, or the job itself."""
+    return list(job.jobs) if job.is_group() else [job]
+
+
+def is_recorded(job: Any) -> bool:
+    """Whether a job has anything to record: a rule that only collects targets has not."""
+    return not (job.is_norun and not job.output)
+
+
+def key_of(job: Any) -> str:
+    """The task key: the rule and its wildcards."""
+    return task_key(job.rule.name, {str(k): str(v) for k, v in (job.wildcards_dict or {}).items()})
+
+
+def files(items: Any) -> Iterator[tuple[str, Any]]:
+    """(role, file) of each input or output: its name in the rule, with an index if the name stands for several."""
+    roles: dict[int, str] = {}
+    for name, (start, end) in items._get_names():  # noqa: SLF001 - the only way to the names, stable for years
+        if end is None:
+            roles[start] = name
+        else:
+            roles.update((index, f"{name}[{index - start}]") for index in range(start, end))
+    for index, file in enumerate(items):
+        yield roles.get(index, str(index)), file
+
+
+def flagged(file: Any, flag: str) -> bool:
+    """Whether the workflow marked a file (`temp`, `pipe`, ...)."""
+    return bool(is_flagged(file, flag))
+
+
+def state_of(file: Any) -> ArtifactState | None:
+    """The state to record in place of what is found on disk."""
+    if flagged(file, "pipe") or flagged(file, "service"):
+        return ArtifactState.PIPE
+    return ArtifactState.TEMPORARY if flagged(file, "temp") else None
+
+
+def remote_uri(file: Any) -> str | None:
+    """What a file in remote storage is called there, if it has a proper URI; its local copy is what gets hashed."""
+    if not getattr(file, "is_storage", False):
+        return None
+    from scichain_wf.model.uri import check_uri
+
+    query = str(file.storage_object.query)
+    try:
+        check_uri(query)
+    except Exception:  # noqa: BLE001 - a query need not be a URI: then the local copy's name stands for it
+        return None
+    return query
+
+
+def origins(dag: Any, job: Any) -> dict[str, str | None]:
+    """By input: `task:<key>` of the job of this run that makes it, or None if an earlier run did.
+
+    What is not in here is a source. Only in the scheduler's thread: the DAG changes while a workflow runs.
+    """
+    found: dict[str, str | None] = {}
+    for producer, made in dag.dependencies.get(job, {}).items():
+        in_this_run = dag.needrun(producer) and is_recorded(producer)
+        origin = f"task:{key_of(producer)}" if in_this_run else None
+        found.update((str(file), origin) for file in made)
+    return found
+
+
+def describe(job: Any) -> TaskFacts:
+    """Everything about a job but its files, times and fate."""
+    rule = job.rule
+    facts = TaskFacts(name=rule.name, task=key_of(job), attempt=max(1, _tried(lambda: int(job.attempt), 1)))
+    facts.wildcards = _tried(lambda: {str(k): str(v) for k, v in (job.wildcards_dict or {}).items()}, None)
+    facts.params = _tried(lambda: _params(job.params), None)
+    facts.code_kind = next((kind for kind in _KINDS if getattr(job, f"is_{kind}", False)), None)
+    facts.code_digest = _tried(lambda: _code_digest(job), None)
+    other = rule.wrapper or rule.cwl or rule.script or rule.notebook
+    facts.command = _tried(lambda: job.shellcmd, None) or _text(other)
+    facts.conda_digest = _tried(lambda: hashlib.sha256(job.conda_env.content).digest() if job.conda_env else None, None)
+    facts.container = _tried(lambda: str(job.container_img_url) if job.container_img else None, None)
+    facts.modules = _tried(lambda: [str(name) for name in job.env_modules.names] if job.env_modules else [], [])
+    facts.threads = _tried(lambda: int(job.threads), None)
+    return facts
+
+
+def exit_status(error: BaseException | None) -> int | None:
+    """The exit status behind a failure, found along the chain of exceptions."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, subprocess.CalledProcessError):
+            return int(error.returncode)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _params(params: Any) -> Any:
+    items = list(params._allitems())  # noqa: SLF001 - as in `files`
+    named = {str(name): value for name, value in items if name is not None}
+    rest = [value for name, value in items if name is None]
+    return [*rest, named] if rest and named else named or rest or None
+
+
+def _code_digest(job: Any) -> bytes | None:
+    """Of what the rule's author wrote: the command template, the `run:` block, or the script file's content."""
+    rule = job.rule
+    source = rule.script or rule.notebook
+    if source is not None:
+        with rule.workflow.sourcecache.open(job._path_to_source_file(source), "rb") as file:  # noqa: SLF001
+            return hashlib.file_digest(file, "sha256").digest()
+    text = rule.shellcmd or (rule.run_func_src if job.is_run else None) or rule.wrapper or rule.cwl
+    return hashlib.sha256(str(text).encode("utf-8", "surrogateescape")).digest() if text else None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _tried(read: Callable[[], T], otherwise: T) -> T:
+    try:
+        return read()
+    except Exception:  # noqa: BLE001 - an attribute that moved, or a workflow's own function that fails
+        return otherwise

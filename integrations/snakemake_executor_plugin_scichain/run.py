@@ -1,0 +1,102 @@
+"""The recorded run of a main Snakemake process: from the first executor to the closing line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+from scichain_wf.config import load_config
+from scichain_wf.errors import SubmissionError
+from scichain_wf.hooks.records import Engine
+from scichain_wf.hooks.session import RunPlan, RunSession
+from snakemake_executor_plugin_scichain.activation import Arming, disarm
+from snakemake_executor_plugin_scichain.recording import JobRecording
+
+
+def engine() -> Engine:
+    """This Snakemake."""
+    from snakemake import __version__
+
+    return Engine("snakemake", str(__version__))
+
+
+class MainRun:
+    """Holds the session of one run.
+
+    Attributes:
+        session: the run.
+        recording: what executors tell their jobs to.
+    """
+
+    def __init__(self, session: RunSession, recording: JobRecording, workflow: Any, *, closes_itself: bool) -> None:
+        self.session = session
+        self.recording = recording
+        self._workflow = workflow
+        if closes_itself:
+            recording.at_end = self._close_without_logger
+
+    @classmethod
+    def start(cls, workflow: Any, arming: Arming, *, closes_itself: bool) -> Self:
+        """Start the service in the workflow's directory.
+
+        Raises:
+            ScichainError: it did not start.
+        """
+        here = Path.cwd()
+        config = load_config(here)
+        chain = Path(arming.chain) if arming.chain else config.chain or Path(".scichain")
+        snakefile = str(workflow.main_snakefile)
+        plan = RunPlan(
+            engine=engine(),
+            directory=here,
+            chain_dir=here / chain,
+            nodes=config.nodes if arming.nodes is None else arming.nodes,
+            workflow=snakefile if Path(snakefile).is_file() else None,
+            command=sys.argv,
+            settings={"strict": arming.strict},
+            launched_from=arming.launched_from or here,
+        )
+        session = RunSession.start(plan, may_spool=not arming.strict)
+        if arming.strict and session.recorder.problems:
+            session.finish("failed", None)
+            raise SubmissionError(session.recorder.problems[0])
+        dag = workflow.dag
+        recording = JobRecording(
+            plan.engine, session.recorder, session.artifacts, session.user, dag=dag, strict=arming.strict
+        )
+        return cls(session, recording, workflow, closes_itself=closes_itself)
+
+    def finish(self) -> list[str]:
+        """End the run; returns the lines for the user."""
+        self.recording.interrupted()  # what no executor ended
+        try:
+            status, tally = self._outcome()
+        except Exception as error:  # noqa: BLE001 - Snakemake's innards are no promise; our own counts remain
+            self.session.recorder.problem(f"Snakemake's own tally could not be read: {error}")
+            status, tally = self.recording.status(), None
+        return self.session.finish(status, tally, alone=self._workflow.local_exec)
+
+    def _outcome(self) -> tuple[str, dict[str, int]]:
+        """How the run ended, and what Snakemake says it ran (jobs without anything to run left out).
+
+        A checkpoint makes the DAG anew, and what was finished before is no longer "needed": the scheduler counts on.
+        """
+        from snakemake_executor_plugin_scichain.jobs import is_recorded
+
+        dag, scheduler = self._workflow.dag, self._workflow.scheduler
+        collecting = sum(1 for job in dag.jobs if dag.finished(job) and not is_recorded(job))
+        finished = scheduler.finished_jobs - collecting
+        planned = finished + sum(1 for job in dag.needrun_jobs() if is_recorded(job))
+        failed = sum(len(job) for job in scheduler.failed)
+        status = self.recording.status()
+        if getattr(scheduler, "_user_kill", None):  # SIGTERM: running jobs were finished, others not begun
+            status = "interrupted"
+        if status == "ok" and finished < planned:
+            status = "failed"
+        return status, {"planned": planned, "finished": finished, "failed": failed}
+
+    def _close_without_logger(self) -> None:
+        disarm()
+        for line in self.finish():
+            print(line, file=sys.stderr)  # noqa: T201 - meant for the person at the terminal

@@ -1,0 +1,113 @@
+"""`snakemake --logger scichain`: records the run in a tamper-evident chain.
+
+Imported by every Snakemake start of the environment, inner ones included: so nothing of `scichain_wf` is imported
+until the plugin is chosen, and nothing here can fail. Trouble with recording never changes what Snakemake does or
+returns, unless `--logger-scichain-strict` asks for it.
+"""
+# Annotations here must be real types: Snakemake builds its command line from them.
+
+import sys
+from dataclasses import dataclass, field
+from logging import LogRecord
+from typing import Any, Optional
+
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
+
+
+@dataclass
+class LogHandlerSettings(LogHandlerSettingsBase):
+    """The flags `--logger-scichain-...`."""
+
+    nodes: Optional[int] = field(  # noqa: UP045 - see above
+        default=None,
+        metadata={"help": "Agents that validate the run's records (default: 1).", "env_var": False, "type": int},
+    )
+    chain: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "Directory of the chain (default: .scichain in the workflow's working directory).",
+            "env_var": False,
+            "metavar": "DIR",
+        },
+    )
+    strict: bool = field(
+        default=False,
+        metadata={"help": "Fail rather than run anything that cannot be recorded.", "env_var": False},
+    )
+
+
+class LogHandler(LogHandlerBase):
+    """Arms the recording executor when Snakemake starts, and says what was recorded when it ends."""
+
+    _armed = False
+
+    def __post_init__(self) -> None:
+        """Before Snakemake looks its executor up. Starts nothing yet."""
+        if getattr(self.common_settings, "dryrun", False):
+            return
+        try:
+            from snakemake_logger_plugin_scichain.handler import arm
+
+            arm(self.settings)
+            self._armed = True
+        except Exception as error:  # noqa: BLE001 - HOOK-1
+            self._refuse(error)
+
+    def emit(self, record: LogRecord) -> None:
+        """Nothing: what is recorded comes from the jobs themselves. An exception here would stop all logging."""
+
+    def close(self) -> None:
+        """When the workflow is over: commit everything, print one line. Strict: an incomplete record is a failure."""
+        complete = True
+        if self._armed:
+            self._armed = False
+            try:
+                from snakemake_logger_plugin_scichain.handler import close
+
+                complete = close(self.common_settings)
+            except Exception as error:  # noqa: BLE001 - HOOK-1
+                complete = False
+                _say(f"scichain: the run could not be ended properly: {error}")
+        super().close()
+        if not complete and getattr(self.settings, "strict", False):
+            sys.exit(1)  # Snakemake takes exceptions of a logger for nothing; this it lets through
+
+    def _refuse(self, error: Exception) -> None:
+        _say(f"scichain: this run is not recorded: {error}")
+        if getattr(self.settings, "strict", False):
+            from snakemake_interface_common.exceptions import WorkflowError
+
+            raise WorkflowError("scichain (strict): nothing was run") from None
+
+    @property
+    def writes_to_stream(self) -> bool:
+        """Snakemake's own output stays as it is."""
+        return False
+
+    @property
+    def writes_to_file(self) -> bool:
+        """No log file."""
+        return False
+
+    @property
+    def has_filter(self) -> bool:
+        """So that `--quiet` does not filter for us."""
+        return True
+
+    @property
+    def has_formatter(self) -> bool:
+        """Nothing is formatted."""
+        return True
+
+    @property
+    def needs_rulegraph(self) -> bool:
+        """The jobs say it all."""
+        return False
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201 - Snakemake's logger is being set up or torn down
+
+
+__all__: list[Any] = ["LogHandler", "LogHandlerSettings"]

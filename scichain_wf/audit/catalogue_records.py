@@ -1,0 +1,140 @@
+"""Findings about what the records say: SC-TRACE, SC-RUN, SC-FILE, SC-CONF. See `catalogue`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from scichain_wf.audit.catalogue import Entry, Severity
+
+_E, _U, _W, _I = Severity.ERROR, Severity.UNCHECKED, Severity.WARNING, Severity.INFO
+
+_ALTERED = "Keep this copy as evidence and compare it with another one (a snapshot, a backup, another site's)."
+_REBUILD = "Rebuild the indexes from the blocks (`scichain_wf.ledger.fsck.rebuild`), then verify again."
+_FORGED = "Do not rely on this chain; ask who held its storage key, and compare with a checkpoint kept elsewhere."
+_FILE = "Restore the file from where it was recorded, or run the task again."
+
+RECORDS: Final[dict[str, Entry]] = {
+    # --- traceability ------------------------------------------------------------------------------
+    "trace-contested": Entry(
+        "SC-TRACE-001",
+        _W,
+        "A task read something that nobody recorded",
+        "An input has a digest that no recorded version has: it was changed between its producer and its consumer.",
+        "Find out who changed the input; what follows from this task is tainted.",
+    ),
+    "trace-unmarked": Entry(
+        "SC-TRACE-002",
+        _E,
+        "An input was never recorded with this content, and the task is not contested",
+        "The append must have noticed (SAFE-5).",
+        _FORGED,
+    ),
+    "trace-false": Entry("SC-TRACE-003", _E, "A task is marked as contested, and its inputs are recorded", "", _FORGED),
+    "trace-unresolved": Entry(
+        "SC-TRACE-004",
+        _W,
+        "A task's input was not recorded in time",
+        "Its producer's record had not arrived when the task's was committed; taints what follows.",
+        "Look for records that were never delivered (the spool, a node that died).",
+    ),
+    "trace-unresolved-unmarked": Entry(
+        "SC-TRACE-005",
+        _W,
+        "An unresolved input is not marked as such",
+        "",
+        "None: a note on the storage node's own bookkeeping.",
+    ),
+    # --- runs --------------------------------------------------------------------------------------
+    "run-unknown": Entry(
+        "SC-RUN-001", _U, "There is no such run on this chain", "", "List the runs, and check the run's id."
+    ),
+    "run-no-start": Entry(
+        "SC-RUN-002",
+        _W,
+        "A run has no beginning",
+        "Its `run-start` was never recorded.",
+        "Look for records that were never delivered.",
+    ),
+    "run-no-end": Entry(
+        "SC-RUN-003",
+        _W,
+        "A run has no end",
+        "It is still going on, or it was killed; tasks may be missing.",
+        "If it was killed, run it again; recorded tasks stay valid.",
+    ),
+    "run-tally": Entry(
+        "SC-RUN-004",
+        _W,
+        "Fewer or more records than the run says it made",
+        "The manifest in `run-end` disagrees with what is on the chain.",
+        "Look for records that were never delivered.",
+    ),
+    "run-late": Entry(
+        "SC-RUN-005", _W, "Records came after the run had ended", "", "Look at who delivered them, and why so late."
+    ),
+    # --- files -------------------------------------------------------------------------------------
+    "file-changed": Entry(
+        "SC-FILE-001",
+        _E,
+        "A file is not what the workflow made",
+        "Its content has another digest than the newest record of it.",
+        _FILE,
+    ),
+    "file-missing": Entry("SC-FILE-002", _E, "A file is gone", "It is recorded as an output and is not there.", _FILE),
+    "file-replaced": Entry(
+        "SC-FILE-003",
+        _W,
+        "A file was replaced by a symbolic link",
+        "The content is as recorded; where it lies is not.",
+        "Look at where the link leads.",
+    ),
+    "file-kind": Entry(
+        "SC-FILE-004",
+        _E,
+        "A file became something else",
+        "A directory, pipe or device is where a file was recorded, or the reverse.",
+        _FILE,
+    ),
+    "file-unreadable": Entry("SC-FILE-005", _U, "A file cannot be read", "", "Verify as somebody who may read it."),
+    "file-elsewhere": Entry(
+        "SC-FILE-006",
+        _I,
+        "A file is recorded on another host or store",
+        "It cannot be seen from here.",
+        "Verify on that host.",
+    ),
+    "file-unhashed": Entry(
+        "SC-FILE-007",
+        _I,
+        "A file's content was not recorded",
+        "By policy or size nobody hashed it.",
+        "Nothing; a stricter hashing policy records it next time.",
+    ),
+    "file-unknown": Entry(
+        "SC-FILE-008",
+        _U,
+        "Nothing is recorded of this file",
+        "No task on this chain says that it made it.",
+        "Check the path, and whether its workflow recorded to this chain.",
+    ),
+    "file-unstable": Entry(
+        "SC-FILE-009", _U, "A file changed while it was read", "", "Verify again when nothing writes to it."
+    ),
+    "file-present": Entry("SC-FILE-010", _W, "A file is there that was recorded as absent", "", "Look at who made it."),
+    # --- weak settings -----------------------------------------------------------------------------
+    "conf-no-trust-root": Entry(
+        "SC-CONF-001",
+        _I,
+        "No trust root was pinned",
+        "The chain was checked against the id it states itself: a whole chain made anew would pass.",
+        "Keep the trust root where the chain's owner cannot write, and pass it.",
+    ),
+    "conf-one-host": Entry(
+        "SC-CONF-002",
+        _I,
+        "All validators ran on one host",
+        "Self-recorded: whoever controlled that host controlled every vote.",
+        "Keep a checkpoint outside, or record from several hosts.",
+    ),
+    "conf-one-slot": Entry("SC-CONF-003", _I, "One validator is the whole quorum", "", "Record with at least three."),
+}

@@ -1,0 +1,139 @@
+"""From artifact URIs to paths on this machine and back, through the roots that runs registered.
+
+A root is looked for, in this order, where the caller says, where it lies relative to the chain's own directory
+(so that a copy of workflow and chain together still resolves), and at the absolute path that was recorded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, cast
+from urllib.parse import unquote_to_bytes
+
+from scichain_wf.errors import DecodeError, UsageError
+from scichain_wf.ledger import keys
+from scichain_wf.ledger.rawread import RawLedger
+from scichain_wf.model import transaction, uri
+from scichain_wf.model.block import BlockFrame
+from scichain_wf.model.canonical import JsonObject
+
+RUNS_LOOKED_AT_MAX: Final = 256
+"""For one file, roots of the newest runs are enough: a root keeps its id over re-runs."""
+_STARTS_LOOKED_AT_MAX: Final = 64
+_HOST_CHARS: Final = re.compile(r"[^A-Za-z0-9._-]")
+
+
+@dataclass
+class Roots:
+    """Where each root is on this machine: candidates by root id, resolved, the preferred first."""
+
+    chain_dir: bytes
+    overrides: Mapping[str, str | bytes | Path] = field(default_factory=dict)
+    places: dict[str, list[bytes]] = field(default_factory=dict)
+
+    def learn(self, start: JsonObject) -> None:
+        """Take over the roots of one `run-start` body."""
+        for root in cast("list[dict[str, str]]", start["roots"]):
+            known = self.places.setdefault(root["id"], [])
+            if root["id"] in self.overrides and not known:
+                known.append(os.path.realpath(os.fsencode(self.overrides[root["id"]])))
+            if "from_chain" in root:
+                self._add(known, os.path.join(self.chain_dir, unquote_to_bytes(root["from_chain"])))
+            self._add(known, unquote_to_bytes(root["path"]))
+
+    def path_of(self, artifact: str) -> bytes | None:
+        """Where the artifact is on this machine; None if that cannot be told from here."""
+        try:
+            parsed = uri.parse(artifact)
+        except DecodeError:
+            return None
+        if parsed.scheme == "file" and parsed.authority in ("", this_host()):
+            return parsed.path
+        if parsed.scheme != "work":
+            return None
+        for place in self.places.get(parsed.authority, []):
+            if os.path.isdir(place):
+                return os.path.join(place, parsed.path)
+        return None
+
+    def uris_of(self, path: bytes) -> Iterator[str]:
+        """Every URI that may have been recorded for an absolute path.
+
+        The path as it is spelled counts too, with its directory resolved: a file that was replaced by a symbolic
+        link must still be found under its own name.
+        """
+        directory, name = os.path.split(path)
+        spellings = dict.fromkeys([os.path.realpath(path), os.path.join(os.path.realpath(directory), name)])
+        for spelled in spellings:
+            for root, places in self.places.items():
+                for place in places:
+                    inside = place.rstrip(b"/") + b"/"
+                    if spelled.startswith(inside) and len(spelled) > len(inside):
+                        yield uri.work_uri(root, spelled[len(inside) :])
+            if spelled != b"/":
+                yield uri.file_uri(spelled)
+                yield uri.file_uri(spelled, this_host())
+
+    def _add(self, known: list[bytes], path: bytes) -> None:
+        resolved = os.path.realpath(path)
+        if resolved not in known:
+            known.append(resolved)
+
+
+def this_host() -> str:
+    """This host's name as URIs spell it."""
+    return _HOST_CHARS.sub("_", socket.gethostname()) or "localhost"
+
+
+def absolute(path: str | bytes | Path) -> bytes:
+    """A path as absolute bytes, symlinks kept.
+
+    Raises:
+        UsageError: it cannot be a path.
+    """
+    raw = os.fsencode(path)
+    if not raw or b"\0" in raw:
+        raise UsageError(f"{path!r:.200} is not a path")
+    return os.path.abspath(raw)
+
+
+def read_transaction(ledger: RawLedger, height: int, index: int) -> JsonObject:
+    """One transaction by its place.
+
+    Raises:
+        DecodeError: there is none, or it cannot be read.
+    """
+    data = ledger.block(height)
+    frame = BlockFrame.of(data if data is not None else b"")
+    if index >= frame.count:
+        raise DecodeError(f"the block at height {height} has no transaction {index}")
+    return transaction.parse(frame.transaction(index))
+
+
+def run_starts(ledger: RawLedger, runs: Iterable[bytes]) -> Iterator[JsonObject]:
+    """The `run-start` bodies of some runs; a run without one is passed over."""
+    for run in runs:
+        for looked_at, (key, kind) in enumerate(ledger.prefixed(keys.RUNS, run)):
+            if kind == b"run-start" and len(key) == 16 + keys.POSITION.size:
+                try:
+                    value = read_transaction(ledger, *keys.POSITION.unpack_from(key, 16))
+                except DecodeError:
+                    break  # named by the chain's verification
+                if value["kind"] == "run-start":
+                    yield cast("JsonObject", value["body"])
+                break
+            if looked_at >= _STARTS_LOOKED_AT_MAX:
+                break
+
+
+def runs_newest_first(ledger: RawLedger) -> Iterator[bytes]:
+    """Run ids, the newest first, one read each."""
+    before = b""
+    while (key := next(ledger.backwards(keys.RUNS, before), None)) is not None:
+        before = key[:16]
+        yield before

@@ -1,0 +1,82 @@
+"""The command line: `scichain-wf COMMAND`. One module per command, imported when it is used.
+
+Every error ends in one message on standard error that says what can be done, and in an exit code that
+`scichain_wf.errors` decides: 0 verified or done, 1 integrity failure, 2 usage or configuration, 3 incomplete or
+unreachable; 130 after Ctrl-C. Progress and messages go to standard error, results to standard output.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from scichain_wf import errors
+
+EXIT_INTERRUPTED = 130
+"""As a shell reports a process ended by SIGINT."""
+DEBUG_VARIABLE = "SCICHAIN_DEBUG"
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit.
+
+    Args:
+        arguments: without the program's name; the process's own by default.
+    """
+    try:
+        code = run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `scichain-wf ... | head`: the reader has seen enough
+        _discard_stdout()
+        code = errors.EXIT_OK
+    except KeyboardInterrupt:
+        _say("interrupted")
+        code = EXIT_INTERRUPTED
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. Ctrl-C and a closed pipe are the caller's."""
+    import click
+
+    from scichain_wf.cli.app import app
+
+    try:
+        # Not `app.main`: it would turn Ctrl-C and a closed pipe into exits of its own.
+        with app.make_context("scichain-wf", list(sys.argv[1:] if arguments is None else arguments)) as begun:
+            code = app.invoke(begun)
+        return code if isinstance(code, int) else errors.EXIT_OK
+    except click.exceptions.Exit as request:
+        return request.exit_code
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        from scichain_wf.cli.output import escaped
+
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        hint = f" (see `{context.command_path} --help`)" if context is not None else ""
+        _say(escaped(error.format_message()) + hint)
+        return errors.EXIT_USAGE
+    except errors.ScichainError as error:
+        from scichain_wf.cli.output import escaped
+
+        _say(escaped(str(error)))
+        return error.exit_code
+    except (BrokenPipeError, RecursionError):
+        raise
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        _say(f"internal error: {type(error).__name__}: {error}; please report it; {DEBUG_VARIABLE}=1 shows where")
+        return errors.EXIT_INCOMPLETE
+
+
+def _say(message: str) -> None:
+    print(f"scichain-wf: {message}", file=sys.stderr)  # noqa: T201 - this is the program's own voice
+
+
+def _discard_stdout() -> None:
+    """Python flushes standard output once more at exit; give it somewhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,153 @@
+"""`scichain-wf ledger show|proof|fsck|snapshot`: the chain itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scichain_wf import errors
+from scichain_wf.cli.locate import chain_option, find_chain, json_option
+from scichain_wf.cli.output import say, say_fields, say_json
+from scichain_wf.cli.reading import body, open_view, parsed, text, when
+from scichain_wf.errors import UsageError
+from scichain_wf.ledger.layout import ChainLayout
+from scichain_wf.model.block import Header
+from scichain_wf.model.text import digest_text
+
+if TYPE_CHECKING:
+    from scichain_wf.ledger.view import ChainView
+
+_SHOWN = 10
+
+
+@click.group(name="ledger")
+def command() -> None:
+    """Look into a chain: show, proof, fsck, snapshot."""
+
+
+@command.command("show")
+@click.argument("height", type=click.IntRange(min=0), required=False)
+@chain_option
+@json_option
+def show(*, height: int | None, chain: Path | None, as_json: bool) -> None:
+    """Show the newest links, or the block at HEIGHT with its transactions."""
+    chain_dir = find_chain(chain)
+    with open_view(chain_dir) as view:
+        if height is not None:
+            _check_height(view, height)
+            heights = [height]
+        else:
+            heights = list(range(max(0, view.size - _SHOWN), view.size))
+        links = [_link(view, at, full=height is not None) for at in heights]
+        head = {"chain": digest_text(view.chain_id), "size": view.size, "root": digest_text(view.root())}
+    if as_json:
+        say_json({**head, "links": links})
+        return
+    if height is None:
+        say(f"chain {head['chain']}")
+        say_fields([("where", str(chain_dir)), ("links", str(head["size"])), ("root", str(head["root"]))])
+    for link in links:
+        count, made = f"{link['transactions']} tx", when(link["time_us"])
+        say(f"{link['height']:>6}  {link['mode']:<6}  {count:>7}  {link['block']}  {made}")
+        for item in link.get("content", []):
+            say(f"{item['index']:>4}  {item['kind']:<10}  {item['task'] or ''}  {item['key']}", indent=8)
+
+
+@command.command("proof")
+@click.argument("height", type=click.IntRange(min=0))
+@chain_option
+@json_option
+def proof(*, height: int, chain: Path | None, as_json: bool) -> None:
+    """Print the inclusion proof of the link at HEIGHT in the tree of all links (RFC 6962)."""
+    with open_view(find_chain(chain)) as view:
+        _check_height(view, height)
+        value = {
+            "chain": digest_text(view.chain_id),
+            "height": height,
+            "size": view.size,
+            "link": view.link(height).value(),
+            "path": [node.hex() for node in view.inclusion_path(height)],
+            "root": digest_text(view.root()),
+        }
+    if as_json:
+        say_json(value)
+        return
+    say(f"link {height} of {value['size']}")
+    say_fields([("chain", str(value["chain"])), ("root", str(value["root"]))])
+    for node in view_path(value):
+        say(node, indent=2)
+
+
+@command.command("fsck")
+@chain_option
+@json_option
+def fsck(*, chain: Path | None, as_json: bool) -> int:
+    """Recompute everything that follows from stored bytes; `scichain-wf verify` also checks signatures."""
+    from scichain_wf.ledger import fsck as checker
+
+    report = checker.fsck(find_chain(chain))
+    problems = [
+        {"code": p.code, "subject": p.subject, "expected": p.expected, "actual": p.actual, "height": p.height}
+        for p in report.problems
+    ]
+    if as_json:
+        say_json({"sound": report.sound, "size": report.size, "chain": digest_text(report.chain), "problems": problems})
+    else:
+        say("sound" if report.sound else "NOT SOUND", "good" if report.sound else "bad")
+        chain_id, head = digest_text(report.chain), digest_text(report.head)
+        say_fields([("links", str(report.size)), ("chain", chain_id), ("head", head)])
+        for problem in problems:
+            say(f"{problem['code']}: {problem['subject']}", indent=2)
+            say_fields([("expected", text(problem["expected"])), ("found", text(problem["actual"]))], indent=4)
+    return errors.EXIT_OK if report.sound else errors.EXIT_INTEGRITY
+
+
+@command.command("snapshot")
+@click.argument("target", type=click.Path(path_type=Path))
+@chain_option
+def snapshot(*, target: Path, chain: Path | None) -> None:
+    """Write a consistent copy of the chain, without its keys, to the new directory TARGET."""
+    import shutil
+
+    from scichain_wf.ledger.store import ChainStore
+
+    layout, copy = ChainLayout(find_chain(chain)), ChainLayout(target)
+    if target.exists():
+        raise UsageError(f"{target} exists already; name a new directory")
+    try:
+        live = layout.live_ledger()
+        (target / "ledger").mkdir(parents=True)
+        with ChainStore.open(live, readonly=True) as store:
+            store.snapshot(copy.ledgers / live.name)
+        for source, beside in ((layout.trust_root, copy.trust_root), (layout.checkpoint, copy.checkpoint)):
+            if source.exists():
+                shutil.copyfile(source, beside)
+    except OSError as error:
+        raise errors.LedgerError(f"{target}: {error.strerror}") from None
+    say(f"wrote {target}; check it with: scichain-wf verify --chain {target}")
+
+
+def view_path(value: dict[str, Any]) -> list[str]:
+    """The hashes of a proof, leaf to root."""
+    return list(value["path"])
+
+
+def _check_height(view: ChainView, height: int) -> None:
+    if height >= view.size:
+        raise UsageError(f"the chain has {view.size} links; the newest is at height {view.size - 1}")
+
+
+def _link(view: ChainView, height: int, *, full: bool) -> dict[str, Any]:
+    link, frame = view.link(height), view.frame(height)
+    header = Header.decode(frame.header)
+    shown: dict[str, Any] = {**link.value(), "transactions": frame.count, "header": header.value()}
+    if full:
+        content = []
+        for index in range(frame.count):
+            value = parsed(view, height, index)
+            named = {"kind": value["kind"], "key": value["key"], "task": body(value).get("task")}
+            content.append({"index": index, **named, "record": value})
+        shown["content"] = content
+    return shown

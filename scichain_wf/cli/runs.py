@@ -1,0 +1,115 @@
+"""`scichain-wf runs list|show`: what was recorded. Nothing is verified here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from scichain_wf.cli.locate import chain_option, find_chain, json_option
+from scichain_wf.cli.output import say, say_fields, say_json, say_table
+from scichain_wf.cli.reading import body, find_run, open_view, parsed, text, when
+from scichain_wf.model.bodies import Kind
+
+if TYPE_CHECKING:
+    from scichain_wf.ledger.view import ChainView
+    from scichain_wf.model.canonical import JsonObject
+
+
+@click.group(name="runs")
+def command() -> None:
+    """List the recorded runs, or show one."""
+
+
+@command.command("list")
+@chain_option
+@json_option
+def list_runs(*, chain: Path | None, as_json: bool) -> None:
+    """List the recorded runs, oldest first."""
+    with open_view(find_chain(chain)) as view:
+        runs = [_summary(view, run) for run in view.runs()]
+    if as_json:
+        say_json({"runs": runs})
+    elif not runs:
+        say("no runs are recorded on this chain")
+    else:
+        rows = [
+            [
+                run["run"][:12],
+                when(run["started_us"]),
+                run["status"],
+                str(run["tasks"]),
+                text(run["engine"]),
+                text(run["user"]),
+            ]
+            for run in runs
+        ]
+        say_table(["RUN", "STARTED", "STATUS", "TASKS", "ENGINE", "USER"], rows)
+
+
+@command.command("show")
+@click.argument("run")
+@chain_option
+@json_option
+def show_run(*, run: str, chain: Path | None, as_json: bool) -> None:
+    """Show one run and its tasks. RUN is its id or the beginning of it."""
+    with open_view(find_chain(chain)) as view:
+        found = find_run(view, run)
+        summary = _summary(view, found)
+        tasks = [
+            _task(parsed(view, height, index), height) for kind, height, index in view.run(found) if kind == Kind.TASK
+        ]
+    if as_json:
+        say_json({**summary, "tasks": tasks})
+        return
+    say(f"run {summary['run']}")
+    say_fields(
+        [
+            ("status", summary["status"]),
+            ("started", when(summary["started_us"])),
+            ("ended", when(summary["ended_us"])),
+            ("engine", text(summary["engine"])),
+            ("user", text(summary["user"])),
+            ("command", " ".join(summary["command"])),
+        ]
+    )
+    for task in tasks:
+        facts = f"attempt {task['attempt']}, {task['status']}, height {task['height']}, on {task['node']}"
+        say(f"{task['task']}  ({facts})", indent=2)
+        for direction in ("inputs", "outputs"):
+            for item in task[direction]:
+                sign = "<" if direction == "inputs" else ">"
+                say(f"{sign} {item['uri']}  {item.get('digest', item['state'])}", indent=6)
+
+
+def _summary(view: ChainView, run: bytes) -> dict[str, Any]:
+    """What a run's own transactions say of it."""
+    counts: Counter[str] = Counter()
+    start: JsonObject = {}
+    end: JsonObject = {}
+    for kind, height, index in view.run(run):
+        counts[kind] += 1
+        if kind == Kind.RUN_START and not start:
+            start = body(parsed(view, height, index))
+        elif kind == Kind.RUN_END:
+            end = body(parsed(view, height, index))
+    engine = cast("dict[str, str]", start.get("engine") or {})
+    return {
+        "run": run.hex(),
+        "status": text(end.get("status")) or "no end recorded",
+        "started_us": start.get("started_us"),
+        "ended_us": end.get("ended_us"),
+        "engine": f"{engine.get('name', '')} {engine.get('version', '')}".strip() or None,
+        "user": start.get("user"),
+        "command": start.get("command") or [],
+        "tasks": counts[Kind.TASK],
+        "transactions": dict(counts),
+        "tally": end.get("tally"),
+    }
+
+
+def _task(value: JsonObject, height: int) -> dict[str, Any]:
+    shown = body(value)
+    return {"key": value["key"], "height": height, **shown}

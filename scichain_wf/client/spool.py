@@ -1,0 +1,106 @@
+"""The spool: where a transaction waits on shared storage when no agent of this host takes it.
+
+A maildir beside the chain: a file is written in `tmp/` and renamed into `new/`, so a reader sees whole files only.
+The storage host's agent adopts them. Writing neither waits nor syncs (the hook path never does). What is read back
+is held to be hostile: only a regular file with one link, of the expected user, of bounded size, never through a
+symlink. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import time
+from pathlib import Path
+from typing import Final
+
+from scichain_wf import limits
+from scichain_wf.errors import SubmissionError
+
+SUFFIX: Final = ".tx"
+
+
+def write_spool(spool_dir: Path, data: bytes) -> Path:
+    """Keep the canonical bytes of one transaction; returns the file.
+
+    Raises:
+        SubmissionError: it could not be kept: no room, no permission, or over the limit.
+    """
+    if not 0 < len(data) <= limits.TRANSACTION_BYTES_MAX:
+        raise SubmissionError(f"a transaction has 1 to {limits.TRANSACTION_BYTES_MAX} bytes, not {len(data)}")
+    host = "".join(c if c.isalnum() or c in "-." else "_" for c in socket.gethostname())[:64]
+    name = f"{time.time_ns() // 1000:016d}.{os.getpid()}.{os.urandom(4).hex()}.{host}{SUFFIX}"
+    temporary, final = spool_dir / "tmp" / name, spool_dir / "new" / name
+    try:
+        for directory in (spool_dir, temporary.parent, final.parent):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        _write_new(temporary, data)
+        os.rename(temporary, final)
+    except OSError as error:
+        _remove(temporary)
+        raise SubmissionError(
+            f"spool {spool_dir}: {error.strerror}; the record is lost unless there is room again: free space or quota, "
+            "then re-run the task"
+        ) from None
+    return final
+
+
+def list_spool(spool_dir: Path) -> list[Path]:
+    """Files that wait, oldest first, at most SPOOL_LIST_MAX; none if there is no spool."""
+    try:
+        with os.scandir(spool_dir / "new") as entries:
+            names = sorted(entry.name for entry in entries if entry.name.endswith(SUFFIX))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise SubmissionError(f"spool {spool_dir}: {error.strerror}") from None
+    return [spool_dir / "new" / name for name in names[: limits.SPOOL_LIST_MAX]]
+
+
+def read_spool(path: Path, owner: int | None = None) -> bytes:
+    """Bytes of one spool file.
+
+    Args:
+        path: what `list_spool` gave.
+        owner: the user id it must belong to; this process's by default.
+
+    Raises:
+        SubmissionError: it is not a regular file with one link, not the owner's, empty or over the limit.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise SubmissionError(f"spool file {path}: {error.strerror} (a symlink is not followed)") from None
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise SubmissionError(f"spool file {path}: not a regular file with one link")
+        if status.st_uid != (os.geteuid() if owner is None else owner):
+            raise SubmissionError(f"spool file {path}: belongs to user {status.st_uid}")
+        if not 0 < status.st_size <= limits.TRANSACTION_BYTES_MAX:
+            raise SubmissionError(f"spool file {path}: has {status.st_size} bytes")
+        data = os.read(fd, limits.TRANSACTION_BYTES_MAX + 1)
+    except OSError as error:
+        raise SubmissionError(f"spool file {path}: {error.strerror}") from None
+    finally:
+        os.close(fd)
+    if len(data) != status.st_size:
+        raise SubmissionError(f"spool file {path}: changed while it was read")
+    return data
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        if os.write(fd, data) != len(data):
+            raise OSError(28, "no space left on device")
+    finally:
+        os.close(fd)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        pass  # it is in tmp/, where nobody reads

@@ -1,0 +1,137 @@
+"""Counting votes: when a quorum is there, when it cannot come any more, and whether a certificate holds.
+
+A vote is one entry of one validator's signed verdict batch. The proposer counts with `Tally`; the storage node
+checks the result with `VoteChecker`, the only place where a vote's signature is verified. q = ⌊N/2⌋+1 *slots* of the
+epoch, never of who happens to be alive (SciChain Protocol 1, line 9: |VNodes| > N/2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scichain_wf import limits
+from scichain_wf.crypto.hashing import Domain
+from scichain_wf.errors import VerificationError
+from scichain_wf.model.certificate import PoetCertificate, QuorumCertificate, Solution
+from scichain_wf.model.link import Annotation, annotations_digest
+from scichain_wf.model.verdict import Verdict, Vote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scichain_wf.consensus.roster import Roster
+    from scichain_wf.crypto.signing import SigningKey
+
+
+class Tally:
+    """The votes on one block, under one epoch. A later verdict of a slot replaces its earlier one."""
+
+    def __init__(self, roster: Roster, block: bytes) -> None:
+        self._roster = roster
+        self._block = block
+        self._votes: dict[int, Vote] = {}
+        self._dropped: set[int] = set()
+
+    def add(self, vote: Vote) -> bool:
+        """Count a vote; False if it does not count: not on this block, or not of this epoch and its slots."""
+        header = vote.header
+        known = self._votes.get(header.slot)
+        if (
+            vote.entry.block != self._block
+            or header.chain != self._roster.chain
+            or header.epoch != self._roster.number
+            or header.slot not in self._roster.keys
+            or header.slot in self._dropped
+            or (known is not None and known.header.batch >= header.batch)
+        ):
+            return False
+        self._votes[header.slot] = vote
+        return True
+
+    def drop(self, slots: Iterable[int]) -> None:
+        """Never count these slots again for this block: storage says that their votes do not hold."""
+        for slot in slots:
+            self._dropped.add(slot)
+            self._votes.pop(slot, None)
+
+    def valid(self) -> tuple[Vote, ...]:
+        """VALID votes, by slot."""
+        return tuple(vote for vote in self.votes() if vote.entry.verdict is Verdict.VALID)
+
+    def votes(self) -> tuple[Vote, ...]:
+        """Every vote, by slot."""
+        return tuple(self._votes[slot] for slot in sorted(self._votes))
+
+    def has_quorum(self) -> bool:
+        """Whether enough slots said VALID."""
+        return len(self.valid()) >= self._roster.quorum
+
+    def is_impossible(self, reachable: Iterable[int]) -> bool:
+        """Whether a quorum can no longer come: too many refused, or are not reachable and did not say VALID.
+
+        UNKNOWN is not a refusal: its slot may know more a moment later. Only the deadline ends the wait for it.
+        """
+        hopeful = {slot for slot in reachable if slot in self._roster.keys and slot not in self._dropped}
+        for slot, vote in self._votes.items():
+            if vote.entry.verdict is Verdict.INVALID:
+                hopeful.discard(slot)
+            elif vote.entry.verdict is Verdict.VALID:
+                hopeful.add(slot)
+        return len(hopeful) < self._roster.quorum
+
+    def certificate(self, solution: Solution | None) -> QuorumCertificate:
+        """The certificate of a block that has its quorum.
+
+        Raises:
+            VerificationError: it has not.
+        """
+        votes = self.valid()
+        if len(votes) < self._roster.quorum:
+            raise VerificationError(f"{len(votes)} slots said VALID, {self._roster.quorum} are needed")
+        return QuorumCertificate(self._block, self._roster.number, solution, votes)
+
+
+class VoteChecker:
+    """Verifies votes under one epoch; remembers batches, since one signature serves every block of a tick."""
+
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
+        self._verified: dict[tuple[int, bytes, bytes], bool] = {}
+
+    def bad_votes(self, votes: Iterable[Vote]) -> tuple[int, ...]:
+        """Slots whose vote does not hold: another chain or epoch, no such slot, wrong path or signature."""
+        return tuple(sorted({vote.header.slot for vote in votes if not self._holds(vote)}))
+
+    def _holds(self, vote: Vote) -> bool:
+        header = vote.header
+        key = self._roster.keys.get(header.slot)
+        if key is None or header.chain != self._roster.chain or header.epoch != self._roster.number:
+            return False
+        try:
+            vote.verify_path()
+        except VerificationError:
+            return False
+        data = header.encode()
+        batch = (header.slot, vote.signature, data)
+        holds = self._verified.get(batch)
+        if holds is None:
+            if len(self._verified) >= limits.VERIFIED_BATCHES_MAX:
+                self._verified.clear()
+            holds = self._verified[batch] = key.is_valid(Domain.VERDICT_BATCH, vote.signature, data)
+        return holds
+
+
+def poet_certificate(
+    key: SigningKey,
+    block: bytes,
+    roster: Roster,
+    solution: Solution | None,
+    votes: tuple[Vote, ...],
+    writer: int,
+    reason: str,
+    annotations: tuple[Annotation, ...],
+) -> PoetCertificate:
+    """The storage node's own verdict on a block, with every vote it saw (SciChain Protocol 2, lines 10-18)."""
+    fields = (block, roster.number, solution, votes, writer, reason, annotations_digest(annotations))
+    unsigned = PoetCertificate(*fields, signature=bytes(64))
+    return PoetCertificate(*fields, signature=key.sign(Domain.STORAGE, unsigned.statement()))

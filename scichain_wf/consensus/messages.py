@@ -1,0 +1,246 @@
+"""What travels between the machines of the protocol, and its bytes.
+
+A message is a kind (one byte of the frame that carries it) and a payload. A payload of several parts is their count
+and lengths (u32, big endian), then the parts; single values are canonical JSON. Records inside keep the encoding of
+`model`, so what is signed is never written anew. Decoding is strict and bounded; transactions inside a block are
+not parsed here.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar, Final, Self, TypeAlias, cast
+
+from scichain_wf import limits
+from scichain_wf.errors import DecodeError
+from scichain_wf.model import canonical, certificate
+from scichain_wf.model.block import Block
+from scichain_wf.model.canonical import JsonObject, JsonValue
+from scichain_wf.model.certificate import QuorumCertificate, Solution
+from scichain_wf.model.link import Link
+from scichain_wf.model.schema import (
+    COUNT,
+    DIGEST,
+    FREE_TEXT,
+    ORDINAL,
+    SIGNATURE,
+    Array,
+    Choice,
+    Nullable,
+    Record,
+    check_record,
+)
+from scichain_wf.model.text import digest_bytes, digest_text
+from scichain_wf.model.verdict import VOTE, VerdictBatch, Vote
+
+_SOLUTION: Final = Record({"solver": DIGEST, "nonce": COUNT, "signature": Nullable(SIGNATURE)})
+_EXTEND: Final = Record(
+    {
+        "reason": Choice("deadline", "quorum-impossible", "bad-votes"),
+        "solution": Nullable(_SOLUTION),
+        "votes": Array(VOTE, limits.SLOTS_MAX),
+    }
+)
+_ANSWER: Final = Record(
+    {"block": DIGEST, "answer": Choice("bad-votes", "refused", "wait")},
+    {"slots": Array(ORDINAL, limits.SLOTS_MAX), "reason": FREE_TEXT},
+)
+
+
+class Kind(IntEnum):
+    """First byte of a frame. Numbers from 32 on belong to the processes (`node`), not to the protocol."""
+
+    PROPOSE = 1
+    VERDICTS = 2
+    PUSH = 3
+    EXTEND = 4
+    COMMITTED = 5
+    ANSWER = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """A proposer asks every slot for its verdict (SciChain §4.3, step 4)."""
+
+    kind: ClassVar[Kind] = Kind.PROPOSE
+    block: Block
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return self.block.encode()
+
+    @classmethod
+    def decode(cls, data: bytes | memoryview) -> Self:
+        """Strict inverse of `encode`; `DecodeError` as for every record."""
+        return cls(Block.decode(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """A validator's signed batch, to the proposers of the blocks in it (step 5)."""
+
+    kind: ClassVar[Kind] = Kind.VERDICTS
+    batch: VerdictBatch
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return self.batch.encode()
+
+    @classmethod
+    def decode(cls, data: bytes | memoryview) -> Self:
+        """Strict inverse of `encode`; `DecodeError` as for every record."""
+        return cls(VerdictBatch.decode(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A certified block, to storage (Protocol 1, line 10)."""
+
+    kind: ClassVar[Kind] = Kind.PUSH
+    block: Block
+    certificate: QuorumCertificate
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return pack(self.certificate.encode(), self.block.encode())
+
+    @classmethod
+    def decode(cls, data: bytes | memoryview) -> Self:
+        """Strict inverse of `encode`; `DecodeError` as for every record."""
+        certified, block = unpack(data, 2)
+        decoded = certificate.decode(bytes(certified))
+        if not isinstance(decoded, QuorumCertificate):
+            raise DecodeError("push: not a quorum certificate")
+        return cls(Block.decode(block), decoded)
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """A block that gets no quorum, to storage for its own verdict (Protocol 2)."""
+
+    kind: ClassVar[Kind] = Kind.EXTEND
+    block: Block
+    solution: Solution | None
+    votes: tuple[Vote, ...]
+    reason: str
+
+    def encode(self) -> bytes:
+        """The payload."""
+        votes: list[JsonValue] = [vote.value() for vote in self.votes]
+        value: JsonObject = {
+            "reason": self.reason,
+            "solution": None if self.solution is None else self.solution.value(),
+            "votes": votes,
+        }
+        check_record(_EXTEND, value, "extend")
+        return pack(canonical.dumps(value), self.block.encode())
+
+    @classmethod
+    def decode(cls, data: bytes | memoryview) -> Self:
+        """Strict inverse of `encode`; `DecodeError` as for every record."""
+        head, body = unpack(data, 2)
+        value = canonical.parse(bytes(head), limits.CERTIFICATE_BYTES_MAX)
+        check_record(_EXTEND, value, "extend")
+        v = cast("dict[str, object]", value)
+        block = Block.decode(body)
+        votes = tuple(Vote.from_value(item, block.id) for item in cast("list[object]", v["votes"]))
+        slots = [vote.header.slot for vote in votes]
+        if slots != sorted(set(slots)):
+            raise DecodeError("extend.votes: slots must ascend and not repeat")
+        return cls(block, Solution.from_value(v["solution"]), votes, cast("str", v["reason"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A durable link, to everybody. `block` is None for who has it already."""
+
+    kind: ClassVar[Kind] = Kind.COMMITTED
+    link: Link
+    block: Block | None
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return pack(self.link.encode(), b"" if self.block is None else self.block.encode())
+
+    @classmethod
+    def decode(cls, data: bytes | memoryview) -> Self:
+        """Strict inverse of `encode`; `DecodeError` as for every record."""
+        link, body = unpack(data, 2)
+        decoded = cls(Link.decode(bytes(link)), Block.decode(body) if len(body) else None)
+        if decoded.block is not None and decoded.block.id != decoded.link.block:
+            raise DecodeError(f"committed: the block is not the one of link {decoded.link.height}")
+        return decoded
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What storage says of a block that it did not append.
+
+    Attributes:
+        block: block id.
+        answer: `bad-votes` (of `slots`; it convicts nobody), `refused` (structurally wrong, see `reason`) or `wait`.
+        slots: whose votes do not hold.
+        reason: in words.
+    """
+
+    kind: ClassVar[Kind] = Kind.ANSWER
+    block: bytes
+    answer: str
+    slots: tuple[int, ...] = ()
+    reason: str = ""
+
+    def encode(self) -> bytes:
+        """The payload."""
+        value: JsonObject = {"block": digest_text(self.block), "answer": self.answer, "reason": self.reason}
+        value["slots"] = list(self.slots)
+        check_record(_ANSWER, value, "answer")
+        return canonical.dumps(value)
+
+    @classmethod
+    def decode(cls, data: bytes | memoryview) -> Self:
+        """Strict inverse of `encode`; `DecodeError` as for every record."""
+        value = canonical.parse(bytes(data), limits.FRAME_BYTES_MAX)
+        check_record(_ANSWER, value, "answer")
+        v = cast("dict[str, str]", value)
+        slots = cast("list[int]", v.get("slots", []))
+        return cls(digest_bytes(v["block"]), v["answer"], tuple(slots), v.get("reason", ""))
+
+
+Message: TypeAlias = Propose | Verdicts | Push | Extend | Committed | Answer
+_DECODERS: Final = {cls.kind: cls.decode for cls in (Propose, Verdicts, Push, Extend, Committed, Answer)}
+
+
+def decode(kind: int, data: bytes | memoryview) -> Message:
+    """The message of a frame.
+
+    Raises:
+        DecodeError: unknown kind, or not its shape.
+    """
+    if kind not in _DECODERS:
+        raise DecodeError(f"message of unknown kind {kind}")
+    return _DECODERS[Kind(kind)](data)
+
+
+def pack(*parts: bytes) -> bytes:
+    """Several byte strings as one."""
+    return struct.pack(f">{len(parts) + 1}I", len(parts), *map(len, parts)) + b"".join(parts)
+
+
+def unpack(data: bytes | memoryview, count: int) -> list[memoryview]:
+    """The parts that `pack` joined.
+
+    Raises:
+        DecodeError: not exactly `count` parts that fill the data.
+    """
+    view, start = memoryview(data), 4 * (count + 1)
+    if len(view) < start or struct.unpack_from(">I", view)[0] != count:
+        raise DecodeError(f"message: not of {count} parts")
+    parts = []
+    for length in struct.unpack_from(f">{count}I", view, 4):
+        parts.append(view[start : start + length])
+        start += length
+    if start != len(view):
+        raise DecodeError("message: the parts' lengths do not add up to the data")
+    return parts

@@ -1,0 +1,209 @@
+"""A proposer's blocks and their states: one table, from which the documentation's diagram is made.
+
+    DRAFT → MINED → PROPOSED → CERTIFIED → COMMITTED
+    PROPOSED → EXTENDING (POET) → COMMITTED
+    CERTIFIED or EXTENDING → PARKED (storage unreachable or busy: the same block again, later) → COMMITTED
+    CERTIFIED or EXTENDING → REJECTED (structurally wrong: its transactions are drafted anew)
+
+A block is immutable once signed and its sequence number is never used again. Push and Extend are idempotent, so a
+parked block is sent as it was; blocks of one proposer commit in any order (SciChain §4.5, the waiting queue).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from scichain_wf.consensus import certify, messages
+from scichain_wf.consensus.effects import AgentEffect, Note, SendStorage
+from scichain_wf.errors import InvariantViolation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scichain_wf.consensus.events import Item
+    from scichain_wf.consensus.roster import Roster
+    from scichain_wf.consensus.timing import Timing
+    from scichain_wf.model.block import Block
+    from scichain_wf.model.canonical import JsonObject
+    from scichain_wf.model.certificate import Solution
+    from scichain_wf.model.verdict import Vote
+
+
+class State(StrEnum):
+    """Where a block is on its way."""
+
+    DRAFT = "DRAFT"
+    MINED = "MINED"
+    PROPOSED = "PROPOSED"
+    CERTIFIED = "CERTIFIED"
+    EXTENDING = "EXTENDING"
+    PARKED = "PARKED"
+    REJECTED = "REJECTED"
+    COMMITTED = "COMMITTED"
+
+
+class Move(StrEnum):
+    """What takes a block from one state to the next."""
+
+    SOLVE = "solve"
+    PROPOSE = "propose"
+    CERTIFY = "certify"
+    EXTEND = "extend"
+    PARK = "park"
+    REJECT = "reject"
+    COMMIT = "commit"
+
+
+TRANSITIONS: Final[dict[State, dict[Move, State]]] = {
+    State.DRAFT: {Move.SOLVE: State.MINED},
+    State.MINED: {Move.PROPOSE: State.PROPOSED},
+    State.PROPOSED: {Move.CERTIFY: State.CERTIFIED, Move.EXTEND: State.EXTENDING, Move.COMMIT: State.COMMITTED},
+    State.CERTIFIED: {
+        Move.COMMIT: State.COMMITTED,
+        Move.EXTEND: State.EXTENDING,  # storage found votes that do not hold
+        Move.PARK: State.PARKED,
+        Move.REJECT: State.REJECTED,
+    },
+    State.EXTENDING: {Move.COMMIT: State.COMMITTED, Move.PARK: State.PARKED, Move.REJECT: State.REJECTED},
+    State.PARKED: {
+        Move.CERTIFY: State.CERTIFIED,
+        Move.EXTEND: State.EXTENDING,
+        Move.COMMIT: State.COMMITTED,
+        Move.REJECT: State.REJECTED,
+    },
+    State.REJECTED: {},
+    State.COMMITTED: {},
+}
+
+
+def moved(state: State, move: Move) -> State:
+    """The state after `move`.
+
+    Raises:
+        InvariantViolation: the table has no such transition; nothing changed.
+    """
+    after = TRANSITIONS[state].get(move)
+    if after is None:
+        raise InvariantViolation(f"a block in state {state} cannot {move}")
+    return after
+
+
+@dataclass(frozen=True, slots=True)
+class OwnBlock:
+    """A block this node made, in the shape that rules take."""
+
+    block: Block
+    parsed: Sequence[JsonObject]
+    leaves: Sequence[bytes]
+
+
+class Proposal:
+    """One own block on its way.
+
+    Attributes:
+        state: see the table.
+        deadline: when the wait for votes ends (PROPOSED), or when to send again (PARKED); else None.
+    """
+
+    def __init__(self, block: OwnBlock, items: tuple[Item, ...], roster: Roster, timing: Timing) -> None:
+        self.block = block
+        self.items = items
+        self.state = State.DRAFT
+        self.deadline: float | None = None
+        self._timing = timing
+        self._tally = certify.Tally(roster, block.block.id)
+        self._solution: Solution | None = None
+        self._reason = "deadline"
+        self._proposed = 0.0
+        self._pause_s = timing.backoff_s
+
+    def _move(self, move: Move) -> None:
+        self.state = moved(self.state, move)
+
+    def solved(self, solution: Solution | None) -> None:
+        """The puzzle is solved, or there is none."""
+        self._move(Move.SOLVE)
+        self._solution = solution
+
+    def proposed(self, now: float) -> None:
+        """The block was sent to every slot."""
+        self._move(Move.PROPOSE)
+        self._proposed = now
+        self.deadline = now + self._timing.deadline_s
+
+    def vote(self, vote: Vote) -> None:
+        """Count a vote. One that comes late still counts if the block has to be sent again."""
+        self._tally.add(vote)
+
+    def review(self, heard: Mapping[int, float], storage_up: bool, now: float) -> tuple[AgentEffect, ...]:
+        """Go on if a quorum is there, can no longer come, or the time is up; send a parked block again.
+
+        Args:
+            heard: reachable slots, and when each last sent verdicts, on whatever block.
+            storage_up: whether storage can be sent to.
+            now: the time.
+        """
+        if self.state is State.PROPOSED:
+            if self._tally.has_quorum():
+                return self._certify(storage_up)
+            if self._tally.is_impossible(heard):
+                return self._extend("quorum-impossible", storage_up)
+            if self.deadline is not None and now >= self.deadline:
+                self.deadline = self._patient_until(heard)
+                if now >= self.deadline:
+                    return self._extend("deadline", storage_up)
+        elif self.state is State.PARKED and storage_up and (self.deadline is None or now >= self.deadline):
+            return self._certify(storage_up) if self._tally.has_quorum() else self._extend(self._reason, storage_up)
+        return ()
+
+    def answered(self, answer: messages.Answer, storage_up: bool, now: float) -> tuple[AgentEffect, ...]:
+        """Storage did not append the block. What is out of place is ignored: channels may repeat themselves."""
+        if self.state not in (State.CERTIFIED, State.EXTENDING):
+            return ()
+        if answer.answer == "bad-votes" and self.state is State.CERTIFIED:
+            self._tally.drop(answer.slots)
+            note = Note(f"storage says that votes of slots {list(answer.slots)} do not hold")
+            return (note, *self._extend("bad-votes", storage_up))
+        if answer.answer == "wait":
+            self._move(Move.PARK)
+            self.deadline = now + self._pause_s
+            self._pause_s = min(2 * self._pause_s, self._timing.backoff_s_max)
+            return ()
+        self._move(Move.REJECT)
+        return (Note(f"storage refused block {self.block.block.id.hex()[:16]}: {answer.reason or answer.answer}"),)
+
+    def storage_lost(self) -> None:
+        """The channel to storage is gone and with it, perhaps, the block: send it again when storage is back."""
+        if self.state in (State.CERTIFIED, State.EXTENDING):
+            self._move(Move.PARK)
+            self.deadline = None
+
+    def committed(self) -> None:
+        """The block is linked."""
+        self._move(Move.COMMIT)
+        self.deadline = None
+
+    def _patient_until(self, heard: Mapping[int, float]) -> float:
+        """When the wait for those ends that have not judged this block and are still judging others."""
+        judged = {vote.header.slot for vote in self._tally.votes()}
+        busy = max((at for slot, at in heard.items() if slot not in judged), default=self._proposed)
+        return min(max(busy, self._proposed) + self._timing.deadline_s, self._proposed + self._timing.patience_s)
+
+    def _certify(self, storage_up: bool) -> tuple[AgentEffect, ...]:
+        push = messages.Push(self.block.block, self._tally.certificate(self._solution))
+        return self._send(Move.CERTIFY, push, storage_up)
+
+    def _extend(self, reason: str, storage_up: bool) -> tuple[AgentEffect, ...]:
+        self._reason = reason
+        extend = messages.Extend(self.block.block, self._solution, self._tally.votes(), reason)
+        return self._send(Move.EXTEND, extend, storage_up)
+
+    def _send(self, move: Move, message: messages.Message, storage_up: bool) -> tuple[AgentEffect, ...]:
+        self._move(move)
+        self.deadline = None
+        if storage_up:
+            return (SendStorage(message),)
+        self._move(Move.PARK)
+        return ()

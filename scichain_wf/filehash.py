@@ -1,0 +1,238 @@
+"""What a file or a directory on disk is: one definition for the hooks that record it and the audit that checks it.
+
+A file's digest is SHA-256 of its content, so that anybody can redo it with `sha256sum`. A directory's digest is
+SHA-256 over this byte string:
+
+    b"scichain-wf/1/directory" | 0x00 | entries
+    entry = kind (1 byte) | u32 big endian length of name | name | 32 bytes
+
+`name` is the path relative to the directory, as bytes, with `/` between its parts. Order: the names of each directory
+ascend as bytes, and a directory's own entry comes right before its content (so empty directories count). The 32 bytes
+are SHA-256 of the content for `f` (regular file), SHA-256 of the target for `l` (symbolic link, never followed), and
+zero for `d` (directory) and `o` (FIFO, socket, device: recorded as present, never opened). Modes, owners and times are
+not part of it. An empty `.snakemake_timestamp` directly in the directory is left out: Snakemake writes it after the
+job, to keep the time of a `directory()` output.
+
+Nothing here blocks on a FIFO or opens a device: what a path is gets looked at first, and the file is opened without
+blocking and looked at again. A digest is `stable` when size, time and inode were the same before and after reading.
+Errors of the operating system are raised as they are (`FileNotFoundError`, `PermissionError`): the caller knows
+whether an absent file is a state or a fault. Standard library only: this is on the hook's import path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from scichain_wf import limits
+from scichain_wf.crypto.hashing import sha256
+from scichain_wf.errors import UsageError
+
+_READ_BYTES: Final = 1 << 20
+_DIRECTORY_TAG: Final = b"scichain-wf/1/directory\0"
+_TIMESTAMP: Final = b".snakemake_timestamp"
+_U32 = struct.Struct(">I")
+_ZERO: Final = bytes(32)
+# Flags that a platform lacks are nothing there: Windows has neither FIFOs in its file system nor O_NOFOLLOW.
+_OPEN_FLAGS: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+
+AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+
+class FileKind(StrEnum):
+    """What is at a path."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    PIPE = "pipe"
+    SYMLINK = "symlink"
+    """Only where links are not followed."""
+    OTHER = "other"
+    """A socket or a device."""
+    ABSENT = "absent"
+    """Nothing, or a link to nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """Digest of a file or directory: 32 raw bytes, the size of all content, and the file's own modification time.
+
+    `files` counts the regular files of a directory and is None for a file. `stable` is False when something changed
+    while it was read: the digest is then of no moment in particular.
+    """
+
+    digest: bytes
+    size_bytes: int
+    mtime_us: int
+    stable: bool
+    files: int | None = None
+
+
+def kind_of(path: AnyPath, *, follow_symlinks: bool = True) -> FileKind:
+    """What is at `path`, without opening it.
+
+    Raises:
+        OSError: it cannot be looked at (permission, a loop of links).
+    """
+    try:
+        mode = os.stat(path, follow_symlinks=follow_symlinks).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return FileKind.ABSENT
+    return _kind(mode)
+
+
+def hash_path(path: AnyPath) -> FileDigest:
+    """`hash_directory` of a directory, `hash_file` of everything else; links are followed."""
+    return hash_directory(path) if os.path.isdir(path) else hash_file(path)
+
+
+def hash_file(path: AnyPath, *, follow_symlinks: bool = True) -> FileDigest:
+    """SHA-256 of a regular file's content.
+
+    Args:
+        path: the file.
+        follow_symlinks: if False, a symbolic link at the end of `path` is refused.
+
+    Raises:
+        UsageError: it is a directory, FIFO, socket or device (or a link, when links are refused).
+        OSError: it is absent or cannot be read.
+    """
+    _require_regular(os.stat(path, follow_symlinks=follow_symlinks), path)
+    descriptor = os.open(path, _OPEN_FLAGS | (0 if follow_symlinks else _NOFOLLOW))
+    try:
+        before = os.fstat(descriptor)
+        _require_regular(before, path)  # it may have been replaced since the first look
+        digest, size_bytes = _hash_descriptor(descriptor)
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    stable = _identity(before) == _identity(after) and size_bytes == after.st_size
+    return FileDigest(digest, size_bytes, after.st_mtime_ns // 1_000, stable)
+
+
+def hash_directory(path: AnyPath) -> FileDigest:
+    """Digest of everything below a directory; the format is in this module's description.
+
+    Raises:
+        UsageError: not a directory, or more entries than `limits.DIRECTORY_ENTRIES_MAX`.
+        OSError: a part of it is absent or cannot be read.
+    """
+    top = os.fsencode(path)
+    before = os.stat(top)
+    if not stat.S_ISDIR(before.st_mode):
+        raise UsageError(f"{os.fsdecode(top)!r} is not a directory")
+    total = hashlib.sha256(_DIRECTORY_TAG)
+    size_bytes, files, stable = 0, 0, True
+    for entries, (name, kind) in enumerate(_walk(top), start=1):
+        if entries > limits.DIRECTORY_ENTRIES_MAX:
+            raise _too_many(top)
+        content = _ZERO
+        if kind is FileKind.FILE:
+            found = hash_file(os.path.join(top, name), follow_symlinks=False)
+            content, files, size_bytes = found.digest, files + 1, size_bytes + found.size_bytes
+            stable = stable and found.stable
+        elif kind is FileKind.SYMLINK:
+            content = sha256(os.readlink(os.path.join(top, name)))
+        total.update(_KIND_BYTES[kind] + _U32.pack(len(name)) + name + content)
+    after = os.stat(top)
+    stable = stable and _identity(before) == _identity(after)
+    return FileDigest(total.digest(), size_bytes, after.st_mtime_ns // 1_000, stable, files)
+
+
+_KIND_BYTES: Final = {
+    FileKind.FILE: b"f",
+    FileKind.DIRECTORY: b"d",
+    FileKind.SYMLINK: b"l",
+    FileKind.PIPE: b"o",
+    FileKind.OTHER: b"o",
+}
+
+
+def _walk(top: bytes) -> Iterator[tuple[bytes, FileKind]]:
+    """Relative names in the documented order. The stack is explicit: a tree may be deeper than Python's."""
+    stack = [iter(_listing(top, b""))]
+    while stack:
+        item = next(stack[-1], None)
+        if item is None:
+            stack.pop()
+            continue
+        name, kind = item
+        yield item
+        if kind is FileKind.DIRECTORY:
+            stack.append(iter(_listing(top, name + b"/")))
+
+
+def _listing(top: bytes, prefix: bytes) -> list[tuple[bytes, FileKind]]:
+    found: list[tuple[bytes, FileKind]] = []
+    with os.scandir(os.path.join(top, prefix)) as entries:
+        for entry in entries:
+            if len(found) >= limits.DIRECTORY_ENTRIES_MAX:
+                raise _too_many(top)
+            kind = _entry_kind(entry)
+            if (
+                entry.name == _TIMESTAMP
+                and not prefix
+                and kind is FileKind.FILE
+                and not entry.stat(follow_symlinks=False).st_size
+            ):
+                continue
+            found.append((prefix + entry.name, kind))
+    found.sort()
+    return found
+
+
+def _too_many(top: bytes) -> UsageError:
+    shown, most = os.fsdecode(top), limits.DIRECTORY_ENTRIES_MAX
+    return UsageError(f"{shown!r} has more than {most} entries below it; record an archive of it instead")
+
+
+def _entry_kind(entry: os.DirEntry[bytes]) -> FileKind:
+    if entry.is_symlink():
+        return FileKind.SYMLINK
+    if entry.is_dir(follow_symlinks=False):
+        return FileKind.DIRECTORY
+    return FileKind.FILE if entry.is_file(follow_symlinks=False) else FileKind.OTHER
+
+
+def _hash_descriptor(descriptor: int) -> tuple[bytes, int]:
+    """Digest and number of bytes read. Large reads: hashing runs without the interpreter lock, call by call."""
+    total, size_bytes = hashlib.sha256(), 0
+    buffer = memoryview(bytearray(_READ_BYTES))
+    with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
+        while read := file.readinto(buffer):
+            total.update(buffer[:read])
+            size_bytes += read
+    return total.digest(), size_bytes
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _kind(mode: int) -> FileKind:
+    if stat.S_ISREG(mode):
+        return FileKind.FILE
+    if stat.S_ISDIR(mode):
+        return FileKind.DIRECTORY
+    if stat.S_ISFIFO(mode):
+        return FileKind.PIPE
+    return FileKind.SYMLINK if stat.S_ISLNK(mode) else FileKind.OTHER
+
+
+def _require_regular(status: os.stat_result, path: AnyPath) -> None:
+    kind = _kind(status.st_mode)
+    if kind is not FileKind.FILE:
+        raise UsageError(f"{os.fsdecode(path)!r} is a {kind.value}, not a regular file: its content is not hashed")

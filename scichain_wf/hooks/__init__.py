@@ -1,0 +1,11 @@
+"""Engine-neutral capture: what a task read and wrote, as transactions handed to the agent of this host.
+
+- `naming`: the one URI of a path, by registered workflow roots and mount types.
+- `artifacts`: what is at a path: state, digest, size, time, and whether it changed while it was read.
+- `values`: what a workflow chose freely (parameters, commands) as bounded, redacted record values.
+- `records`: bodies of `run-start`, `intent`, `task` and `run-end`.
+- `recorder`: a transaction into the outbox, else into the spool; collects what went wrong, raises nothing.
+- `session`: one run with the embedded service: start, flush, closing line.
+
+A hook never raises into a workflow unless `strict` is on (HOOK-1). Import budget: standard library and orjson.
+"""

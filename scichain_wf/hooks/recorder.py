@@ -1,0 +1,131 @@
+"""From a body to the agent: makes the transaction with its final bytes and hands it over, or keeps it in the spool.
+
+`Recorder.emit` never raises and never waits. It tries the outbox of one agent (a task's records go to the same one),
+once more after a refusal (the agent may have replaced its directory), then the outboxes of the other agents, then
+the spool on shared storage. What could not be kept at all is collected in `problems`, and the closing line tells.
+A strict adapter asks for the result and fails its task.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from scichain_wf import limits
+from scichain_wf.client.outbox import OutboxWriter
+from scichain_wf.client.spool import write_spool
+from scichain_wf.errors import DecodeError, ScichainError, SubmissionError
+from scichain_wf.hooks.naming import host_name
+from scichain_wf.hooks.records import shrunk
+from scichain_wf.model.bodies import Kind
+from scichain_wf.model.canonical import JsonObject
+from scichain_wf.model.transaction import RunId, Transaction, make_key
+
+
+class Delivery(StrEnum):
+    """Where a transaction went."""
+
+    OUTBOX = "outbox"
+    SPOOL = "spool"
+    LOST = "lost"
+    """Nowhere: `Recorder.problems` says why."""
+
+
+class Recorder:
+    """Hands over the transactions of one run from one process. Safe in threads and over forks.
+
+    Attributes:
+        chain: chain id, 32 bytes.
+        run: the run.
+        sent: transactions by (kind, delivery).
+    """
+
+    def __init__(self, chain: bytes, run: RunId, outboxes: Sequence[Path], spool: Path | None) -> None:
+        self.chain = chain
+        self.run = run
+        self.host = host_name()
+        self.sent: Counter[tuple[Kind, Delivery]] = Counter()
+        self._writers = [OutboxWriter(directory) for directory in outboxes]
+        self._spool = spool
+        self._problems: dict[str, int] = {}
+        self._lock, self._pid = threading.Lock(), os.getpid()
+
+    def emit(self, kind: Kind, body: JsonObject, affinity: str = "") -> Delivery:
+        """Hand over one transaction; those of one `affinity` go to the same agent while it takes them."""
+        try:
+            delivery = self._deliver(self._encoded(kind, body), zlib.crc32(affinity.encode("utf-8", "replace")))
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in here, the workflow goes on (HOOK-1)
+            self.problem(f"a {kind} record was not kept: {str(error) or type(error).__name__}")
+            delivery = Delivery.LOST
+        with self._counting():
+            self.sent[kind, delivery] += 1
+        return delivery
+
+    def problem(self, message: str) -> None:
+        """Remember what provenance is missing; only the first PROBLEMS_KEPT_MAX different ones word by word."""
+        with self._counting():
+            if message not in self._problems and len(self._problems) >= limits.PROBLEMS_KEPT_MAX:
+                message = "further problems"
+            self._problems[message] = self._problems.get(message, 0) + 1
+
+    @property
+    def problems(self) -> list[str]:
+        """What went wrong so far, each once, with how often."""
+        with self._counting():
+            found = list(self._problems.items())
+        return [message if count == 1 else f"{message} ({count} times)" for message, count in found]
+
+    def count(self, kind: Kind, *deliveries: Delivery) -> int:
+        """How many transactions of a kind were kept (or went where `deliveries` says)."""
+        wanted = deliveries or (Delivery.OUTBOX, Delivery.SPOOL)
+        return sum(self.sent[kind, delivery] for delivery in wanted)
+
+    def count_all(self, delivery: Delivery) -> int:
+        """How many transactions of all kinds went to one place."""
+        with self._counting():
+            return sum(number for (_, where), number in self.sent.items() if where is delivery)
+
+    def _counting(self) -> threading.Lock:
+        """Guards the counts, never a write. A forked child takes its own: another thread may have held the parent's."""
+        if self._pid != os.getpid():
+            self._lock, self._pid = threading.Lock(), os.getpid()
+        return self._lock
+
+    def _encoded(self, kind: Kind, body: JsonObject) -> bytes:
+        while True:
+            time_us = time.time_ns() // 1_000
+            key = make_key(time_us // 1_000, os.urandom(10))
+            try:
+                return Transaction(self.chain, key, kind, self.run, self.host, time_us, body).encode()
+            except DecodeError as error:
+                smaller = shrunk(body) if "over the limit" in str(error) else None
+                if smaller is None:
+                    raise
+                body = smaller
+
+    def _deliver(self, data: bytes, start: int) -> Delivery:
+        refusals: list[ScichainError] = []
+        for turn in range(len(self._writers)):
+            writer = self._writers[(start + turn) % len(self._writers)]
+            for _ in range(2):  # the second try meets a directory that the agent made anew
+                try:
+                    writer.append(data)
+                except SubmissionError as error:
+                    refusals.append(error)
+                else:
+                    return Delivery.OUTBOX
+        if self._spool is None:
+            raise refusals[-1] if refusals else SubmissionError("no agent on this host and no spool")
+        write_spool(self._spool, data)
+        return Delivery.SPOOL
+
+
+def new_run_id() -> RunId:
+    """A time-ordered id for a run that begins now."""
+    return RunId(make_key(time.time_ns() // 1_000_000, os.urandom(10)))

@@ -1,0 +1,177 @@
+"""One run with the embedded service: started by an engine's main process, ended with its closing line.
+
+    start the service → `run-start` → tasks are recorded → `run-end` → flush → stop → closing line
+
+Only the start may fail (the caller decides whether the workflow goes on unrecorded). A chain that exists but whose
+service does not start (another run has it) still takes records: through its spool, from which the other run or the
+next one commits them. Everything after the start ends in a message. Interrupting the flush leaves at once: the
+service notices that this process is gone, drains and ends, and what it does not commit waits in the outbox for the
+next run on this chain.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from scichain_wf.errors import LedgerCorrupt, LedgerError, PeerError, ScichainError
+from scichain_wf.hooks.artifacts import Artifacts
+from scichain_wf.hooks.closing import Progress, closing_line, problem_lines, spooled_line, verify_command
+from scichain_wf.hooks.join import read_trust_root, user_name
+from scichain_wf.hooks.naming import Naming
+from scichain_wf.hooks.recorder import Delivery, Recorder, new_run_id
+from scichain_wf.hooks.records import Engine, run_end_body, run_start_body
+from scichain_wf.model.bodies import Kind
+from scichain_wf.model.canonical import JsonObject
+
+if TYPE_CHECKING:
+    from scichain_wf.client.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What is known before a run begins.
+
+    Attributes:
+        engine: who runs it.
+        directory: the workflow's root: where relative paths start.
+        chain_dir: directory of the chain; made if it does not exist.
+        nodes: how many agents.
+        workflow: path of the workflow's main file, if it is a local file.
+        command: the command line.
+        settings: what else configures the recording.
+        launched_from: where the user's shell is, for commands in messages.
+    """
+
+    engine: Engine
+    directory: Path
+    chain_dir: Path
+    nodes: int = 1
+    workflow: str | None = None
+    command: Sequence[str] = ()
+    settings: Mapping[str, object] = field(default_factory=dict)
+    launched_from: Path = field(default_factory=Path.cwd)
+
+    @property
+    def verify_command(self) -> str:
+        """What verifies this run."""
+        return verify_command(self.chain_dir, self.launched_from)
+
+
+class RunSession:
+    """A run that is being recorded.
+
+    Attributes:
+        recorder: takes its transactions.
+        artifacts: looks at its files.
+        complete: whether the run is on the chain with everything that it should have recorded; known after `finish`.
+        user: who runs it.
+    """
+
+    def __init__(self, plan: RunPlan, service: Service | None, recorder: Recorder, refusal: str = "") -> None:
+        self.plan = plan
+        self.recorder = recorder
+        self.naming = Naming([plan.directory])
+        self.artifacts = Artifacts(self.naming, self.recorder.problem)
+        self.user = user_name()
+        self._service = service
+        self._refusal = refusal
+        self.complete = False
+        self.recorder.emit(Kind.RUN_START, self._run_start())
+
+    @classmethod
+    def start(cls, plan: RunPlan, *, may_spool: bool) -> Self:
+        """Start the service and record that the run begins.
+
+        Args:
+            plan: the run.
+            may_spool: if the service does not start, use the spool of the chain, if there is one already.
+
+        Raises:
+            ScichainError: the service did not start; the message says why.
+        """
+        from scichain_wf.client import service  # starts processes: only an engine's main process needs it
+
+        run = new_run_id()
+        try:
+            running = service.start(plan.chain_dir, plan.nodes)
+        except (LedgerError, PeerError) as refusal:
+            if not may_spool or isinstance(refusal, LedgerCorrupt):
+                raise
+            try:
+                chain = read_trust_root(plan.chain_dir)
+            except LedgerError:
+                raise refusal from None
+            return cls(plan, None, Recorder(chain, run, (), plan.chain_dir / "spool"), str(refusal))
+        return cls(plan, running, Recorder(running.chain, run, running.outboxes, running.spool))
+
+    def finish(self, status: str, tally: Mapping[str, int] | None, *, alone: bool = True) -> list[str]:
+        """Record that the run ended, wait until everything is committed, stop the service.
+
+        Args:
+            status: `ok`, `failed` or `interrupted`.
+            tally: what the engine counted: planned, finished, failed.
+            alone: whether this process recorded every task itself; if not, the chain is asked how many there are.
+
+        Returns:
+            Lines for the user; the last one is the closing line if everything could be committed.
+        """
+        recorder = self.recorder
+        tasks, intents = recorder.count(Kind.TASK), recorder.count(Kind.INTENT)
+        if not alone:
+            tasks, intents = self._count_all(tasks, intents)
+        recorder.emit(Kind.RUN_END, run_end_body(status, time.time_ns() // 1_000, tasks, intents, tally))
+        if self._service is None:
+            spooled = recorder.count_all(Delivery.SPOOL)
+            spool, command = self.plan.chain_dir / "spool", self.plan.verify_command
+            closing = [spooled_line(recorder.run, tasks, spooled, spool, self._refusal, command)]
+        else:
+            closing = self._flush(self._service)
+        self.complete = self._service is not None and not recorder.problems
+        return problem_lines(recorder.problems) + closing
+
+    def _count_all(self, tasks: int, intents: int) -> tuple[int, int]:
+        """Tasks and intents of all processes of the run, as far as they have arrived; at least our own."""
+        if self._service is None:
+            return tasks, intents
+        progress = Progress()
+        try:
+            summary = self._service.flush(self.recorder.run, progress=progress)
+        except ScichainError:
+            return tasks, intents  # the flush that follows says what is wrong
+        finally:
+            progress.done()
+        others = sum(summary.transactions.values()) - summary.tasks - 1  # the run's start
+        return max(tasks, summary.tasks), max(intents, others)
+
+    def _flush(self, service: Service) -> list[str]:
+        """Wait for the commits; the closing line, or nothing and a problem more."""
+        progress, closing = Progress(), []
+        try:
+            summary = service.flush(self.recorder.run, progress=progress)
+            closing.append(closing_line(self.recorder.run, summary, self.plan.verify_command))
+        except ScichainError as error:
+            self.recorder.problem(str(error))
+        finally:
+            progress.done()
+        try:
+            service.stop()
+        except ScichainError as error:
+            self.recorder.problem(str(error))
+        return closing
+
+    def _run_start(self) -> JsonObject:
+        plan = self.plan
+        workflow: JsonObject | None = None
+        if plan.workflow is not None:
+            found = self.artifacts.look(plan.workflow, "workflow")
+            if found is not None:
+                workflow = {name: found.value[name] for name in ("uri", "digest") if name in found.value}
+        chain_dir = os.path.realpath(os.fsencode(plan.chain_dir))
+        roots = [root.value(chain_dir) for root in self.naming.roots]
+        settings = {"nodes": plan.nodes, **plan.settings}
+        return run_start_body(plan.engine, roots, self.user, time.time_ns() // 1_000, plan.command, workflow, settings)

@@ -1,0 +1,214 @@
+"""Every bound of the system, in one place, with the relations between them asserted at import.
+
+A bound is here so that a reader can see what the program refuses, and so that no module invents its own.
+Units are in the names. What crosses a trust boundary (a file, a frame, a record) is held to these *before*
+it is parsed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- canonical records ------------------------------------------------------------------------------
+INTEGER_MAX: Final = 2**53 - 1
+"""Largest magnitude of an integer in a record: what every JSON reader keeps exactly (RFC 8785 §3.2.2.3)."""
+RECORD_DEPTH_MAX: Final = 16
+"""Nesting of arrays and objects in a record."""
+KEY_CHARS_MAX: Final = 128
+"""Length of an object key, in ASCII characters."""
+
+# --- transactions -----------------------------------------------------------------------------------
+TRANSACTION_BYTES_MAX: Final = 1 << 20
+"""One transaction in canonical form. A task with thousands of files fits (about 250 bytes each)."""
+ARTIFACTS_PER_TASK_MAX: Final = 4_000
+"""Inputs and outputs together. A directory counts as one; more files than this are recorded as a directory."""
+EPOCH_TRANSACTION_BYTES_MAX: Final = 7 << 20
+"""An `epoch` transaction names every member: about 600 bytes for each of SLOTS_MAX."""
+TEXT_CHARS_MAX: Final = 65_536
+"""A command, a message: anything free-form. Longer text is cut by the hook, which says so in the record."""
+NAME_CHARS_MAX: Final = 512
+"""A rule, an app, a host, a user: anything that names."""
+URI_BYTES_MAX: Final = 8_192
+"""An artifact URI after escaping: PATH_MAX (4,096) bytes, half of them escaped, with room for the prefix."""
+PATH_BYTES_MAX: Final = 4_096
+"""Linux's PATH_MAX."""
+DIRECTORY_ENTRIES_MAX: Final = 1_000_000
+"""Names below a directory that is recorded as one artifact; its listing is kept in memory level by level."""
+
+# --- blocks -----------------------------------------------------------------------------------------
+BLOCK_TRANSACTIONS_MIN: Final = 12
+"""A proposer waits for this many where they arrive in time (SciChain §4.2)."""
+BLOCK_TRANSACTIONS_MAX: Final = 1_024
+"""Bounds a proof inside a block: 1,024 leaves are hashed in well under a millisecond."""
+BLOCK_BYTES_MAX: Final = 8 << 20
+"""Header, signature, solution and transactions together."""
+HEADER_BYTES_MAX: Final = 2_048
+DIFFICULTY_MAX: Final = 6
+"""Leading zero hex digits of the puzzle (SciChain §5.4 measures one to six)."""
+
+# --- consensus --------------------------------------------------------------------------------------
+SLOTS_MAX: Final = 10_000
+"""Members of one epoch."""
+VERDICTS_PER_BATCH_MAX: Final = 4_096
+"""Blocks one validator judges in one tick."""
+CERTIFICATE_BYTES_MAX: Final = 16 << 20
+"""A quorum certificate of SLOTS_MAX // 2 + 1 votes, each with its Merkle path, in canonical form."""
+ANNOTATIONS_PER_LINK_MAX: Final = 4 * BLOCK_TRANSACTIONS_MAX
+LINK_BYTES_MAX: Final = 4 << 20
+REASONS_PER_ANNOTATION_MAX: Final = 8
+"""Reasons spelled out for one transaction; the rest is counted."""
+REASON_URI_CHARS_MAX: Final = 200
+"""A URI inside a reason is cut here: a full block of contested transactions still fits a link."""
+VERIFIED_BATCHES_MAX: Final = 65_536
+"""Verdict batches whose signature a storage node remembers to have verified."""
+SEQUENCES_REMEMBERED_MAX: Final = 4_096
+"""Sequence numbers per proposer whose verdict a validator remembers; lower ones it no longer judges."""
+REJUDGED_BLOCKS_MAX: Final = 1_024
+"""Foreign blocks a validator keeps to judge again when its ledger has grown."""
+IN_FLIGHT_BLOCKS_MAX: Final = 64
+"""Blocks of one proposer between proposal and commit."""
+IN_FLIGHT_TRANSACTIONS_MAX: Final = 2 * BLOCK_TRANSACTIONS_MAX
+"""The same in transactions: what waits longer in its validators' queues than in its own draft gains nothing."""
+PIPELINE_BLOCKS: Final = 4
+"""With fewer blocks in flight a proposer seals at BLOCK_TRANSACTIONS_MIN; with more it lets blocks grow."""
+POOL_TRANSACTIONS_MAX: Final = 65_536
+"""Transactions an agent has taken from its outbox and not seen committed; beyond, it lets the outbox wait."""
+POOL_BYTES_MAX: Final = 64 << 20
+"""The same in bytes."""
+REDRAFTS_MAX: Final = 3
+"""How often a transaction is drafted anew after its block was rejected."""
+
+# --- proofs, notes and receipts ---------------------------------------------------------------------
+PROOF_NODES_MAX: Final = 64
+"""Hashes in one inclusion path; a tree of 2**53 leaves needs 53."""
+NOTE_BYTES_MAX: Final = 1 << 20
+NOTE_SIGNATURES_MAX: Final = 100
+"""Signatures kept on a checkpoint (C2SP tlog-checkpoint lets a reader bound them)."""
+RECEIPT_BYTES_MAX: Final = 64 << 20
+
+# --- stores -----------------------------------------------------------------------------------------
+MAP_BYTES_START: Final = 64 << 20
+"""First size of the authoritative map; it grows by doubling."""
+MAP_BYTES_STEP_MAX: Final = 16 << 30
+"""A map never grows by more than this at once: address space is cheap but not free."""
+APPEND_BATCH_BLOCKS_MAX: Final = 1_024
+"""Blocks in one group commit."""
+APPEND_BATCH_BYTES: Final = 32 << 20
+"""A group commit takes no further block beyond this."""
+STORAGE_QUEUE_BYTES_MAX: Final = 256 << 20
+"""Blocks that wait for a group commit; beyond, proposers are told to come back."""
+TAIL_BYTES_DEFAULT: Final = 64 << 20
+"""A ledger tail's map on tmpfs; the node takes less where a quarter of what is free is less."""
+TAIL_BYTES_MIN: Final = 1 << 20
+FILTER_BITS_PER_KEY: Final = 16
+"""Approximate-membership filter: about one false positive in 2,000 URIs."""
+
+# --- outbox and spool --------------------------------------------------------------------------------
+OUTBOX_FILE_BYTES_MAX: Final = 16 << 20
+"""A hook process begins a new outbox file beyond this, so that an agent can delete the old one."""
+OUTBOX_UNREAD_BYTES_MAX: Final = 4 << 20
+"""What a hook process leaves in memory for an agent whose doorbell nobody answers; more goes to the spool."""
+OUTBOX_READ_BYTES_MAX: Final = 8 << 20
+"""What a reader takes from all outbox files in one call."""
+OUTBOX_FILES_MAX: Final = 65_536
+"""Outbox files a reader looks at in one directory; one per hook process that is alive or not yet drained."""
+SPOOL_LIST_MAX: Final = 10_000
+"""Spool files listed at once."""
+
+# --- hooks -------------------------------------------------------------------------------------------
+FREE_VALUES_MAX: Final = 10_000
+"""Values inside one free field (`params`, `wildcards`); the rest is cut, and the record says so."""
+FREE_TEXT_CHARS_MAX: Final = 4_096
+"""One text inside a free field."""
+COMMAND_ARGUMENTS_MAX: Final = 4_096
+"""Arguments of the command line that started a run."""
+DIGEST_CACHE_MAX: Final = 65_536
+"""Digests a hook process remembers for files that are at rest."""
+EMBEDDED_NODES_MAX: Final = 64
+"""Agents that one workflow's own service starts on its host."""
+PROBLEMS_KEPT_MAX: Final = 20
+"""Problems a hook process remembers word by word; the others are counted."""
+
+# --- channels ---------------------------------------------------------------------------------------
+FRAME_BYTES_MAX: Final = BLOCK_BYTES_MAX + CERTIFICATE_BYTES_MAX + (1 << 16)
+"""One message between processes: a block with its certificate, and lengths."""
+HELLO_BYTES_MAX: Final = 1 << 16
+"""The first message of a channel, before its sender is anybody."""
+HELLO_TIMEOUT_S: Final = 10.0
+"""How long a new connection may take for its handshake and first message."""
+SEND_QUEUE_BYTES_MAX: Final = 64 << 20
+"""What waits to be written to one peer; a peer that does not read loses what is over it."""
+HEARTBEAT_S: Final = 2.0
+"""A channel that is silent sends something this often."""
+SILENCE_S_MAX: Final = 15.0
+"""A peer that sent nothing for this long is taken for dead."""
+CLOSE_TIMEOUT_S: Final = 1.0
+"""How long an orderly end of a connection may take."""
+RECONNECT_S: Final = 0.05
+RECONNECT_S_MAX: Final = 2.0
+"""First and longest pause between attempts to connect; each is shortened at random by up to a half."""
+CONNECTIONS_MAX: Final = SLOTS_MAX + 64
+"""Open connections of one listener, those included that have not said who they are."""
+
+# --- processes --------------------------------------------------------------------------------------
+CONTROL_LINE_BYTES_MAX: Final = 1 << 20
+"""A line between a process and the one that started it."""
+LOG_BYTES_MAX: Final = 8 << 20
+"""A log longer than this is moved aside (one generation) at the next start."""
+START_TIMEOUT_S: Final = 20.0
+"""How long agents may take to join."""
+DRAIN_TIMEOUT_S: Final = 30.0
+"""How long an ending service tries to get everything committed."""
+SERVICE_GRACE_S: Final = 10.0
+"""How much longer than the service itself its client waits for it."""
+AGENT_END_TIMEOUT_S: Final = 5.0
+"""How long an agent that was told to end, or lost its storage node, may take."""
+SYNC_LINKS_MAX: Final = 4_096
+"""Newest links sent to an agent that joins; older ones are covered by the filter."""
+SYNC_BATCH_LINKS: Final = 16
+"""Links read at once for an agent that lacks some."""
+QUERY_TRANSACTIONS_MAX: Final = 1_024
+"""Transactions an agent asks storage about in one message."""
+CHECKPOINT_S: Final = 0.1
+"""Under load a checkpoint is signed and published this often; else after each group commit."""
+POLL_S: Final = 0.25
+"""An agent looks into its outbox this often even if no bell rings: a bell can get lost."""
+LOOK_TRANSACTIONS_MAX: Final = 256
+"""Transactions an agent takes in before it looks at its peers again: some ten milliseconds."""
+BELL_S: Final = 0.002
+"""Bells within this span make one look."""
+SPOOL_POLL_S: Final = 1.0
+"""The agent that adopts spool files looks for them this often."""
+STATUS_S: Final = 0.02
+"""During a flush an agent reports at most this often."""
+CLOCK_S: Final = 10.0
+"""How often an agent compares its two clocks, for the times that blocks claim."""
+MINING_ATTEMPTS: Final = 2_048
+"""Nonces tried between two looks at everything else: two or three milliseconds."""
+REMEMBERED_BLOCKS_MAX: Final = 256
+"""Foreign proposals whose body an agent keeps, so that a link can come without it."""
+REMEMBERED_BYTES_MAX: Final = 64 << 20
+"""The same in bytes."""
+
+# --- relations --------------------------------------------------------------------------------------
+if not (
+    BLOCK_TRANSACTIONS_MIN <= BLOCK_TRANSACTIONS_MAX
+    and TRANSACTION_BYTES_MAX < EPOCH_TRANSACTION_BYTES_MAX < BLOCK_BYTES_MAX
+    and SLOTS_MAX * 700 <= EPOCH_TRANSACTION_BYTES_MAX
+    and HEADER_BYTES_MAX < BLOCK_BYTES_MAX
+    and PATH_BYTES_MAX < URI_BYTES_MAX < TEXT_CHARS_MAX
+    and 2**PROOF_NODES_MAX > INTEGER_MAX
+    and TAIL_BYTES_MIN <= TAIL_BYTES_DEFAULT
+    and CERTIFICATE_BYTES_MAX < RECEIPT_BYTES_MAX
+    and BLOCK_TRANSACTIONS_MAX * (REASONS_PER_ANNOTATION_MAX + 1) * (REASON_URI_CHARS_MAX + 120) < LINK_BYTES_MAX
+    and 2 * HEARTBEAT_S < SILENCE_S_MAX
+    and RECONNECT_S < RECONNECT_S_MAX
+    and HELLO_BYTES_MAX < FRAME_BYTES_MAX < SEND_QUEUE_BYTES_MAX
+    and REASONS_PER_ANNOTATION_MAX < ARTIFACTS_PER_TASK_MAX
+    and IN_FLIGHT_BLOCKS_MAX < SEQUENCES_REMEMBERED_MAX
+    and PIPELINE_BLOCKS < IN_FLIGHT_BLOCKS_MAX
+    and BLOCK_BYTES_MAX <= APPEND_BATCH_BYTES <= STORAGE_QUEUE_BYTES_MAX
+    and BLOCK_TRANSACTIONS_MAX <= POOL_TRANSACTIONS_MAX
+    and TRANSACTION_BYTES_MAX < OUTBOX_UNREAD_BYTES_MAX < OUTBOX_READ_BYTES_MAX <= OUTBOX_FILE_BYTES_MAX
+):
+    raise AssertionError("limits.py contradicts itself")  # not `assert`: this must survive -O

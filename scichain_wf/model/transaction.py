@@ -1,0 +1,195 @@
+"""Transactions: the leaves of everything. Schema version 1.
+
+A transaction is canonical JSON with eight fields: version, chain id, key, kind, run id, host that made it,
+time, body. Its key is a UUIDv7 made by the hook (time-ordered, so that indexes grow at their end); its id is the
+RFC 6962 leaf hash of its bytes, so an id is already the leaf of the block's tree.
+
+`parse` serves bulk work and returns the plain dictionary; `Transaction` is the typed view for everyone else.
+Importing this module costs the hook only the standard library and orjson.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NewType, Self, cast
+
+from scichain_wf import limits
+from scichain_wf.crypto.merkle import leaf_hash
+from scichain_wf.errors import DecodeError, UsageError
+from scichain_wf.model import canonical
+from scichain_wf.model.bodies import BODIES, Kind
+from scichain_wf.model.canonical import JsonObject
+from scichain_wf.model.schema import DIGEST, KEY, NAME, TIME_US, Choice, Record, check_record, refuse_newer, shown
+from scichain_wf.model.text import digest_bytes, digest_text, hex_bytes
+
+if TYPE_CHECKING:
+    from scichain_wf.model.schema import Field
+
+TransactionKey = NewType("TransactionKey", bytes)
+"""16 bytes, time-ordered (UUIDv7, RFC 9562 §5.7)."""
+RunId = NewType("RunId", bytes)
+"""16 bytes, time-ordered."""
+
+SCHEMA_VERSION: Final = 1
+
+_ENVELOPE: Final[dict[str, Field]] = {
+    "version": Choice(SCHEMA_VERSION),
+    "chain": DIGEST,
+    "key": KEY,
+    "run": KEY,
+    "host": NAME,
+    "time_us": TIME_US,
+}
+NO_RUN: Final = RunId(bytes(16))
+"""The run of what belongs to none (an `epoch`)."""
+
+
+def record_of(kind: str) -> Record:
+    """The closed schema of a whole transaction of one kind."""
+    body = BODIES.get(kind)
+    if body is None and kind == Kind.EPOCH:
+        from scichain_wf.model.epoch import EPOCH  # the hook never needs it, and it pulls in `cryptography`
+
+        body = EPOCH
+    if body is None:
+        raise DecodeError(f"transaction.kind: {shown(kind)} is not one of {', '.join(Kind)}")
+    fields: dict[str, Field] = {**_ENVELOPE, "kind": Choice(kind), "body": body}
+    return Record(fields)
+
+
+_RECORDS: dict[str, Record] = {}
+_TASK: Final = Kind.TASK.value  # comparing with a member of an enum costs several times as much
+_EPOCH: Final = Kind.EPOCH.value
+_SMALL_BYTES: Final = 32 * limits.ARTIFACTS_PER_TASK_MAX  # the shortest artifact, {"role":…}, takes more than 32
+
+
+def parse(data: bytes | memoryview) -> JsonObject:
+    """The checked dictionary of one transaction's bytes.
+
+    Raises:
+        UnsupportedVersion: made by a newer schema than this program reads.
+        DecodeError: oversize, not canonical, unknown kind, or not of its kind's shape.
+    """
+    if type(data) is not bytes:
+        canonical.check_size(data, limits.EPOCH_TRANSACTION_BYTES_MAX, "transaction")
+        data = bytes(data)
+    value = canonical.parse(data, limits.EPOCH_TRANSACTION_BYTES_MAX)
+    kind = value.get("kind") if type(value) is dict else None
+    record = _RECORDS.get(kind) if type(kind) is str else None
+    if record is None or not record.matches(data):
+        check(value)
+    if len(data) > _SMALL_BYTES:
+        _check_extent(cast("JsonObject", value), data)
+    return cast("JsonObject", value)
+
+
+def check(value: object) -> None:
+    """Hold a value against the schema of its kind; errors as in `parse`, but its size is not looked at."""
+    refuse_newer(value, SCHEMA_VERSION, "transaction")
+    if type(value) is not dict:
+        raise DecodeError(f"transaction: expected an object, found {type(value).__name__}")
+    kind = value.get("kind")
+    if type(kind) is not str:
+        raise DecodeError("transaction.kind: missing or not text")
+    record = _RECORDS.get(kind)
+    if record is None:
+        record = _RECORDS[kind] = record_of(kind)
+    check_record(record, value, "transaction")
+
+
+def dumps(value: JsonObject) -> bytes:
+    """Canonical bytes of a value that passed `check`.
+
+    Raises:
+        DecodeError: over the limit of its kind.
+    """
+    data = canonical.dumps(value, what="transaction")
+    if len(data) > _SMALL_BYTES:
+        _check_extent(value, data)
+    return data
+
+
+def _check_extent(value: JsonObject, data: bytes | memoryview) -> None:
+    """The limits that one field's schema cannot state."""
+    kind = value["kind"]
+    if len(data) > limits.TRANSACTION_BYTES_MAX:
+        limit = limits.EPOCH_TRANSACTION_BYTES_MAX if kind == _EPOCH else limits.TRANSACTION_BYTES_MAX
+        canonical.check_size(data, limit, "transaction")
+    if kind == _TASK:
+        body = cast("dict[str, list[object]]", value["body"])
+        artifacts = len(body["inputs"]) + len(body["outputs"])
+        if artifacts > limits.ARTIFACTS_PER_TASK_MAX:
+            limit = limits.ARTIFACTS_PER_TASK_MAX
+            raise DecodeError(f"transaction.body: {artifacts} inputs and outputs are over the limit of {limit}")
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One transaction. `chain` 32 bytes, `key` and `run` 16, `time_us` wall clock of the maker (a claim).
+
+    Its bytes are taken when it is made, after everything was checked: `body` is the caller's dictionary, and what
+    happens to that later changes neither the bytes nor the id.
+
+    Raises:
+        DecodeError: on construction, if the record is outside its schema or its limits.
+    """
+
+    chain: bytes
+    key: TransactionKey
+    kind: Kind
+    run: RunId
+    host: str
+    time_us: int
+    body: JsonObject
+    _bytes: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        value = self.value()
+        check(value)
+        object.__setattr__(self, "_bytes", dumps(value))
+
+    def value(self) -> JsonObject:
+        """The record as plain JSON values."""
+        return {
+            "version": SCHEMA_VERSION,
+            "chain": digest_text(self.chain),
+            "key": self.key.hex(),
+            "kind": self.kind.value,
+            "run": self.run.hex(),
+            "host": self.host,
+            "time_us": self.time_us,
+            "body": self.body,
+        }
+
+    def encode(self) -> bytes:
+        """Canonical bytes."""
+        return self._bytes
+
+    @property
+    def id(self) -> bytes:
+        """RFC 6962 leaf hash of the bytes."""
+        return leaf_hash(self._bytes)
+
+    @classmethod
+    def decode(cls, data: bytes | memoryview) -> Self:
+        """Strict inverse of `encode`; errors as in `parse`."""
+        value = cast("dict[str, str]", parse(data))
+        return cls(
+            chain=digest_bytes(value["chain"]),
+            key=TransactionKey(hex_bytes(value["key"], 16)),
+            kind=Kind(value["kind"]),
+            run=RunId(hex_bytes(value["run"], 16)),
+            host=value["host"],
+            time_us=cast("int", value["time_us"]),
+            body=cast("JsonObject", value["body"]),
+        )
+
+
+def make_key(time_ms: int, random_bytes: bytes) -> TransactionKey:
+    """A UUIDv7 from a clock and 10 random bytes (RFC 9562 §5.7); both are arguments, this layer has neither."""
+    if len(random_bytes) != 10 or not 0 <= time_ms < 1 << 48:
+        raise UsageError("a transaction key takes a time of 48 bits in milliseconds and 10 random bytes")
+    value = bytearray(time_ms.to_bytes(6, "big") + random_bytes)
+    value[6] = 0x70 | (value[6] & 0x0F)
+    value[8] = 0x80 | (value[8] & 0x3F)
+    return TransactionKey(bytes(value))

@@ -1,0 +1,89 @@
+"""Group commits: decide and append in one transaction, fsync, sign and publish the checkpoint. Runs in one thread.
+
+Order matters: nothing leaves before the fsync, and `checkpoint` is replaced after it, so that it never names a link
+that a crash could take back.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from scichain_wf.consensus.messages import Answer
+from scichain_wf.consensus.storage import Already, Append, Candidate, Outcome, Storage
+from scichain_wf.errors import InvariantViolation
+from scichain_wf.ledger.prepared import PreparedBlock, prepared
+from scichain_wf.model.checkpoint import Checkpoint
+from scichain_wf.model.link import Link, Mode
+from scichain_wf.node.chain import WRITER, replace_file
+from scichain_wf.node.lookups import ChainLookup
+
+if TYPE_CHECKING:
+    from scichain_wf.consensus.storage import Decision
+    from scichain_wf.crypto.signing import SigningKey
+    from scichain_wf.ledger.layout import ChainLayout
+    from scichain_wf.ledger.store import AppendBatch, ChainStore
+    from scichain_wf.model.block import Block
+
+
+class Committer:
+    """The only place that appends; all of it in one thread."""
+
+    def __init__(self, store: ChainStore, layout: ChainLayout, key: SigningKey, chain: bytes) -> None:
+        self._store, self._layout, self._key, self._chain = store, layout, key, chain
+        self._size, self._root = 0, b""
+
+    def run(self, core: Storage, candidates: tuple[Candidate, ...]) -> tuple[Outcome, ...]:
+        """Decide each candidate in order and append what is to be appended; durable when it returns."""
+
+        def body(batch: AppendBatch) -> tuple[list[Outcome], int, bytes]:
+            chain = ChainLookup(batch)
+            outcomes = [Outcome(c, self._do(batch, c, core.decide(c, chain))) for c in candidates]
+            return outcomes, batch.size, batch.root()
+
+        outcomes, self._size, self._root = self._store.append_all(body)
+        return tuple(outcomes)
+
+    def append_epochs(self, blocks: list[tuple[Block, int]]) -> list[tuple[Link, Block]]:
+        """Append `epoch` blocks made by this storage node, each with the epoch it begins."""
+
+        def body(batch: AppendBatch) -> tuple[list[tuple[Link, Block]], int, bytes]:
+            links = [
+                batch.append(
+                    prepared(block), mode=Mode.EPOCH, certificate=None, epoch=epoch, writer=WRITER, time_us=_now_us()
+                )
+                for block, epoch in blocks
+            ]
+            return list(zip(links, (block for block, _ in blocks), strict=True)), batch.size, batch.root()
+
+        links, self._size, self._root = self._store.append_all(body)
+        self.publish()
+        return links
+
+    def _do(self, batch: AppendBatch, candidate: Candidate, decision: Decision) -> Link | Answer:
+        if isinstance(decision, Already):
+            return decision.link
+        if not isinstance(decision, Append):
+            return decision
+        block = candidate.block
+        if not isinstance(block, PreparedBlock):
+            raise InvariantViolation("a candidate that was not parsed by the ledger's rules")
+        return batch.append(
+            block,
+            mode=decision.mode,
+            certificate=decision.certificate,
+            epoch=decision.epoch,
+            annotations=decision.annotations,
+            writer=WRITER,
+            time_us=_now_us(),
+        )
+
+    def publish(self) -> str:
+        """Sign and publish the head of the last commit; returns the note."""
+        text = Checkpoint(self._chain, self._size, self._root).sign(self._key).text()
+        replace_file(self._layout.checkpoint, text)
+        return text
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1_000

@@ -1,0 +1,253 @@
+"""What an agent takes in: its outbox, outboxes of the dead, the spool; and when it may let go of it.
+
+A transaction is read, checked, counted as pending and handed to the core; when it is committed its file is let go, and
+deleted once everything in it is. What cannot be recorded (malformed, of another chain) is set aside in `refused/` of
+the chain directory: nothing is dropped. Files that others left behind may be committed in part, so storage is asked
+first which of their transactions it has.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from scichain_wf import limits
+from scichain_wf.client.outbox import OutboxReader
+from scichain_wf.client.spool import list_spool, read_spool, write_spool
+from scichain_wf.consensus.events import Item
+from scichain_wf.crypto.merkle import leaf_hash
+from scichain_wf.errors import DecodeError, SubmissionError
+from scichain_wf.model import transaction
+from scichain_wf.model.bodies import Kind
+from scichain_wf.model.text import digest_text
+from scichain_wf.node import shm
+
+if TYPE_CHECKING:
+    from scichain_wf.node.log import Log
+
+
+class Source(Protocol):
+    """Where transactions come from. `asks`: some of them may be committed already."""
+
+    asks: bool
+    label: str
+
+    def read(self) -> list[tuple[str, bytes]]:
+        """(file name, transaction bytes) of what is new."""
+
+    def let_go(self, name: str) -> None:
+        """One transaction of this file is committed or set aside."""
+
+    def is_finished(self) -> bool:
+        """Whether everything was read and let go of."""
+
+
+class OutboxSource:
+    """An outbox directory, held against every other process.
+
+    Raises:
+        LedgerError: another process holds it.
+        OSError: it is gone.
+    """
+
+    label = "outbox"
+
+    def __init__(self, directory: Path, *, asks: bool) -> None:
+        self.asks = asks
+        self._lock = shm.hold(directory)
+        self._reader = OutboxReader(directory)
+        self._open: Counter[str] = Counter()
+
+    def read(self) -> list[tuple[str, bytes]]:
+        """See `Source`."""
+        self._sweep()
+        found = [(frame.path.name, frame.data) for frame in self._reader.read()]
+        self._open.update(name for name, _ in found)
+        return found
+
+    def let_go(self, name: str) -> None:
+        """See `Source`."""
+        self._open[name] -= 1
+
+    def is_finished(self) -> bool:
+        """See `Source`."""
+        return not +self._open
+
+    def remove(self) -> None:
+        """Delete it with whatever is in it: everything was read and is committed."""
+        shm.remove(self.directory)
+        self.close()
+
+    def close(self) -> None:
+        """Let others take it over."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def moved(self, directory: Path) -> None:
+        """The directory has another name now."""
+        self._reader.directory = directory
+
+    @property
+    def directory(self) -> Path:
+        """Where it is."""
+        return self._reader.directory
+
+    def _sweep(self) -> None:
+        """Delete files whose every transaction is committed and whose writer is gone."""
+        for name in [name for name, count in self._open.items() if count <= 0]:
+            if self._reader.remove_drained(name):
+                del self._open[name]
+
+
+class SpoolSource:
+    """The spool of the chain directory."""
+
+    label = "spool"
+    asks = True
+
+    def __init__(self, directory: Path, log: Log) -> None:
+        self._directory = directory
+        self._log = log
+        self._open: dict[str, Path] = {}
+        self._unreadable: set[str] = set()
+
+    def read(self) -> list[tuple[str, bytes]]:
+        """See `Source`."""
+        found = []
+        for path in list_spool(self._directory):
+            if path.name in self._open or path.name in self._unreadable:
+                continue
+            try:
+                found.append((path.name, read_spool(path)))
+            except SubmissionError as error:
+                self._unreadable.add(path.name)
+                self._log.warning("a spool file is left where it is", reason=error)
+            else:
+                self._open[path.name] = path
+        return found
+
+    def let_go(self, name: str) -> None:
+        """See `Source`."""
+        self._open.pop(name).unlink(missing_ok=True)
+
+    def is_finished(self) -> bool:
+        """See `Source`."""
+        return not self._open
+
+
+@dataclass(slots=True)
+class _Pending:
+    number: int
+    size_bytes: int
+    files: list[tuple[Source, str]]
+
+
+class Intake:
+    """Everything an agent has taken in and not seen committed."""
+
+    def __init__(self, chain: bytes, refused: Path, log: Log) -> None:
+        self._chain_text = digest_text(chain)
+        self._refused = refused
+        self._log = log
+        self._pending: dict[bytes, _Pending] = {}  # in the order they were read
+        self._questions: dict[bytes, Item] = {}
+        self._backlog: dict[Source, deque[tuple[str, bytes]]] = {}
+        self._pending_bytes = 0
+        self.sources: list[Source] = []
+        self.taken = 0
+        self.settled_count = 0
+
+    @property
+    def pending(self) -> int:
+        """Transactions taken in and not settled."""
+        return len(self._pending)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the outbox has to wait."""
+        return len(self._pending) >= limits.POOL_TRANSACTIONS_MAX or self._pending_bytes >= limits.POOL_BYTES_MAX
+
+    def is_settled(self, number: int) -> bool:
+        """Whether everything up to the `number`-th transaction is settled."""
+        first = next(iter(self._pending.values()), None)
+        return first is None or first.number > number
+
+    def read(self, source: Source) -> tuple[list[Item], bool]:
+        """New transactions of one source that may be proposed, and whether there may be more.
+
+        A few at a time: whoever waits for this node's verdicts shall not wait for its own hooks.
+        """
+        if self.is_full:
+            return [], True
+        backlog = self._backlog.pop(source, None) or deque(source.read())
+        count = min(len(backlog), limits.LOOK_TRANSACTIONS_MAX)
+        taken = [self._take(source, *backlog.popleft()) for _ in range(count)]
+        if backlog:
+            self._backlog[source] = backlog
+        return [item for item in taken if item is not None], count == limits.LOOK_TRANSACTIONS_MAX
+
+    def questions(self) -> list[tuple[bytes, bytes]]:
+        """(key, id) of transactions storage is to be asked about."""
+        asked = list(self._questions.values())[: limits.QUERY_TRANSACTIONS_MAX]
+        return [(bytes.fromhex(cast("str", item.parsed["key"])), item.id) for item in asked]
+
+    def answered(self, known: dict[bytes, bool]) -> list[Item]:
+        """Storage's answer; returns what it does not have."""
+        items = []
+        for identity, committed in known.items():
+            item = self._questions.pop(identity, None)
+            if item is not None and committed:
+                self.settled((identity,))
+            elif item is not None:
+                items.append(item)
+        return items
+
+    def settled(self, ids: tuple[bytes, ...]) -> None:
+        """These transactions are committed."""
+        for identity in ids:
+            pending = self._pending.pop(identity, None)
+            if pending is not None:
+                self._pending_bytes -= pending.size_bytes
+                self.settled_count += 1
+                for source, name in pending.files:
+                    source.let_go(name)
+
+    def given_up(self, refused: dict[bytes, bytes], reason: str) -> None:
+        """These (id → bytes) were refused for good: set aside."""
+        for data in refused.values():
+            self._set_aside(data, reason)
+        self.settled(tuple(refused))
+
+    def _take(self, source: Source, name: str, data: bytes) -> Item | None:
+        identity = leaf_hash(data)
+        self.taken += 1
+        pending = self._pending.get(identity)
+        if pending is not None:
+            pending.files.append((source, name))
+            return None
+        try:
+            parsed = transaction.parse(data)
+            if parsed["chain"] != self._chain_text:
+                raise DecodeError(f"it is of chain {parsed['chain']}")
+            if parsed["kind"] == Kind.EPOCH:
+                raise DecodeError("membership is not submitted through an outbox")
+        except DecodeError as error:
+            self._set_aside(data, str(error))
+            source.let_go(name)
+            return None
+        item = Item(identity, data, parsed, source.label)
+        self._pending[identity] = _Pending(self.taken, len(data), [(source, name)])
+        self._pending_bytes += len(data)
+        if source.asks:
+            self._questions[identity] = item
+            return None
+        return item
+
+    def _set_aside(self, data: bytes, reason: str) -> None:
+        path = write_spool(self._refused, data)
+        self._log.error("a transaction cannot be recorded and was set aside", file=path, reason=reason)
+

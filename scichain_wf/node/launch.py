@@ -1,0 +1,100 @@
+"""What a run begins with: each agent's secrets, and the epochs that state who may judge from here on."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scichain_wf import keystore
+from scichain_wf.consensus import membership
+from scichain_wf.node import chain as chains
+from scichain_wf.transport import tls
+
+if TYPE_CHECKING:
+    from scichain_wf.crypto.signing import SigningKey
+    from scichain_wf.ledger.layout import ChainLayout
+    from scichain_wf.ledger.view import ChainView
+    from scichain_wf.model.block import Block
+    from scichain_wf.model.epoch import Epoch
+    from scichain_wf.transport.link import Address
+    from scichain_wf.transport.runca import RunAuthority
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """The authority's part of one run; `stated` is the membership it begins with, all slots empty."""
+
+    chain: bytes
+    layout: ChainLayout
+    authority: SigningKey
+    storage: SigningKey
+    current: Epoch
+    stated: Epoch
+
+    @classmethod
+    def of(cls, layout: ChainLayout, chain: bytes, current: Epoch, slots: int) -> Launch:
+        """The authority states the list of slots anew: no other run is active on this chain.
+
+        Raises:
+            ConfigError: a key cannot be used.
+        """
+        authority, storage = keystore.load(layout.authority_key), keystore.load(layout.storage_key)
+        stated = membership.restated(current, authority, chain, slots, storage.public)
+        return cls(chain, layout, authority, storage, current, stated)
+
+    def agent_line(self, slot: int, run: RunAuthority, address: Address, adopted: list[Path]) -> dict[str, object]:
+        """The first line of an agent: who it is, the secrets that prove it, and what it finds where.
+
+        The first slot is the one that adopts what earlier runs and hooks without an agent left behind.
+        """
+        generation = self.stated.generation
+        token = membership.issue_token(self.authority, self.chain, generation, slot, keystore.generate())
+        own = run.issue(tls.slot_name(slot))
+        return {
+            "role": "agent",
+            "slot": slot,
+            "chain": self.chain.hex(),
+            "generation": generation,
+            "token": token.key.seed.hex(),
+            "token_certificate": token.certificate.hex(),
+            "authority": self.authority.public.raw.hex(),
+            "credentials": {"certificate": own.certificate, "key": own.key, "authority": own.authority},
+            "storage": list(address),
+            "refused": str(self.layout.root / "refused"),
+            "spool": str(self.layout.spool_new.parent) if slot == 1 else None,
+            "adopt": [str(path) for path in adopted] if slot == 1 else [],
+        }
+
+    def epoch_blocks(
+        self, view: ChainView, joins: tuple[membership.Join, ...]
+    ) -> tuple[list[tuple[Block, int]], Epoch]:
+        """The statement and everybody's join as two blocks, each with the epoch it begins; and the latter.
+
+        Raises:
+            VerificationError: a join's token or binding does not hold.
+        """
+        joined = membership.joined(self.stated, self.chain, joins)
+        # The parent of both is the head before them: the newest link their maker knows to be durable.
+        head, height = view.head_hash(), view.size - 1
+        blocks = []
+        for number, epoch in enumerate((self.stated, joined)):
+            now_us = time.time_ns() // 1_000
+            key, host = chains.fresh_key(), socket.gethostname()
+            record = membership.epoch_transaction(epoch, self.chain, host, now_us, key)
+            block = membership.seal(
+                self.storage,
+                self.chain,
+                self.current.epoch,
+                height + 1 + number,  # unique under this key, which outlives the process
+                head,
+                height,
+                (record.encode(),),
+                now_us,
+                0,
+                "storage",
+            )
+            blocks.append((block, epoch.epoch))
+        return blocks, joined

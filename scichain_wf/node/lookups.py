@@ -1,0 +1,42 @@
+"""Ledgers as the core's rules see them."""
+
+from __future__ import annotations
+
+from scichain_wf.consensus.validity import Known
+from scichain_wf.ledger.view import ChainView
+from scichain_wf.model.link import Link
+
+
+class ChainLookup:
+    """The whole chain, or a batch on top of it (`consensus.storage.WholeChain`)."""
+
+    def __init__(self, view: ChainView) -> None:
+        self._view = view
+
+    def lookup(self, uri: str, digest: bytes, /) -> Known:
+        """See `Lookup`."""
+        if self._view.has_version(uri, digest):
+            return Known.KNOWN
+        if not self._view.is_produced(uri):
+            return Known.NEW
+        return Known.UNHASHED if any(v.digest is None for v in self._view.versions(uri)) else Known.OTHER
+
+    def contains(self, key: bytes, transaction: bytes, /) -> bool:
+        """See `Lookup`."""
+        return self._view.contains(key, transaction)
+
+    def clashes(self, key: bytes, transaction: bytes, /) -> bool:
+        """See `Lookup`."""
+        return self._view.clashes(key, transaction)
+
+    def link_hash(self, height: int, /) -> bytes | None:
+        """See `WholeChain`."""
+        return self._view.tree_node(0, height) if 0 <= height < self._view.size else None
+
+    def link(self, height: int, /) -> Link:
+        """See `WholeChain`."""
+        return self._view.link(height)
+
+    def proposal(self, proposer: bytes, sequence: int, /) -> tuple[int, bytes] | None:
+        """See `WholeChain`."""
+        return self._view.proposal(proposer, sequence)

@@ -1,0 +1,188 @@
+"""The agents as the storage node sees them: who has joined, over which channel, and how far each has come.
+
+An agent is admitted under the name in its certificate and nothing else. It gets the links it lacks before it gets new
+ones; from then on every durable link goes to everybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from scichain_wf import limits
+from scichain_wf.consensus import messages
+from scichain_wf.errors import DecodeError, PeerError
+from scichain_wf.ledger.batch import full_subtrees
+from scichain_wf.model.block import Block
+from scichain_wf.node import wire
+from scichain_wf.transport import tls
+
+if TYPE_CHECKING:
+    from scichain_wf.consensus.effects import Announce
+    from scichain_wf.consensus.membership import Join
+    from scichain_wf.ledger.view import ChainView
+    from scichain_wf.transport.channel import TlsChannel
+    from scichain_wf.transport.link import Address
+
+Reading = Callable[[Callable[["ChainView"], list[bytes]]], Awaitable[list[bytes]]]
+"""Runs a function on a view of the store, in the store's thread."""
+
+_NOT_YET = limits.INTEGER_MAX
+
+
+@dataclass(slots=True)
+class Member:
+    """One agent that said HELLO.
+
+    Attributes:
+        next: height of the first link it was not sent; nothing is sent before it was welcomed.
+    """
+
+    slot: int
+    join: Join
+    address: Address
+    channel: TlsChannel | None
+    wanted: int
+    next: int = _NOT_YET
+    is_ready: bool = False
+
+
+class Members:
+    """Channels to agents.
+
+    Args:
+        read: see `Reading`.
+        receive: takes (slot, kind, payload) of every frame that is not about joining or synchronising.
+        said_hello: called with a member that (again) has a channel and waits for its welcome.
+        ready: called when a member says that its channels stand.
+        size: number of durable links.
+    """
+
+    def __init__(
+        self,
+        read: Reading,
+        receive: Callable[[int, int, bytes], None],
+        said_hello: Callable[[Member], None],
+        ready: Callable[[], None],
+        size: int,
+    ) -> None:
+        self._ready = ready
+        self._read, self._receive, self._said_hello = read, receive, said_hello
+        self._by_slot: dict[int, Member] = {}
+        self.size = size
+
+    @property
+    def all(self) -> list[Member]:
+        """Every agent that said HELLO, by slot."""
+        return [self._by_slot[slot] for slot in sorted(self._by_slot)]
+
+    async def serve(self, channel: TlsChannel) -> None:
+        """One agent's connection, from HELLO to its end."""
+        slot = tls.slot_of(channel.peer)
+        if slot is None:
+            raise PeerError(f"{channel.peer} is not an agent")
+        kind, payload = await channel.receive()
+        if kind != wire.Kind.HELLO:
+            raise PeerError(f"slot {slot} did not begin with HELLO")
+        member = self._admitted(slot, wire.decoded(payload), channel)
+        channel.admit()
+        self._said_hello(member)
+        try:
+            while True:
+                kind, payload = await channel.receive()
+                if kind == wire.Kind.READY:
+                    member.is_ready = True
+                    self._ready()
+                    continue
+                if kind == wire.Kind.SYNC:
+                    member.next = min(wire.integer(wire.decoded(payload), "next"), self.size)
+                    await self._catch_up(member)
+                    continue
+                try:
+                    self._receive(slot, kind, payload)
+                except DecodeError as error:
+                    raise PeerError(f"slot {slot} sent what cannot be read: {error}") from None
+        finally:
+            if member.channel is channel:
+                member.channel = None
+                member.next = _NOT_YET
+
+    async def welcome(self, member: Member) -> None:
+        """Tell a member where the chain begins for it and where the others are, then send what it lacks."""
+        start = max(member.wanted, self.size - limits.SYNC_LINKS_MAX)
+        nodes = await self._read(lambda view: [view.tree_node(*node) for node in full_subtrees(start)])
+        peers = {str(other.slot): list(other.address) for other in self.all}
+        value: dict[str, object] = {"size": start, "nodes": [node.hex() for node in nodes], "peers": peers}
+        if self.send(member.slot, wire.Kind.WELCOME, wire.encoded(value)):
+            member.next = start
+            await self._catch_up(member)
+
+    def send(self, slot: int, kind: int, payload: bytes) -> bool:
+        """A frame to one agent; an agent that does not read loses its channel and synchronises when it is back."""
+        member = self._by_slot.get(slot)
+        if member is None or member.channel is None:
+            return False
+        if member.channel.send(kind, payload):
+            return True
+        member.channel.abort()
+        return False
+
+    def broadcast(self, kind: int, payload: bytes) -> None:
+        """A frame to every agent that was welcomed."""
+        for member in self.all:
+            if member.next != _NOT_YET:
+                self.send(member.slot, kind, payload)
+
+    def announce(self, effect: Announce) -> None:
+        """A durable link to everybody who has all links before it; with its block to who may lack it."""
+        link = effect.message.link
+        whole = effect.message.encode()
+        bare = messages.Committed(link, None).encode()
+        self.size = max(self.size, link.height + 1)
+        for member in self.all:
+            if member.next == link.height and self.send(
+                member.slot, messages.Kind.COMMITTED, bare if member.slot in effect.holders else whole
+            ):
+                member.next = link.height + 1
+
+    def forget(self, slot: int) -> None:
+        """The agent's process has ended."""
+        member = self._by_slot.pop(slot, None)
+        if member is not None and member.channel is not None:
+            member.channel.abort()
+
+    def _admitted(self, slot: int, value: dict[str, object], channel: TlsChannel) -> Member:
+        join = wire.join_from(value)
+        if join.slot != slot:
+            raise PeerError(f"slot {slot} presents a join for slot {join.slot}")
+        known = self._by_slot.get(slot)
+        if known is not None and known.join.key != join.key:
+            raise PeerError(f"slot {slot} is filled by another process already")
+        address, wanted = wire.address(value, "address"), min(wire.integer(value, "next"), self.size)
+        if known is None:
+            known = self._by_slot[slot] = Member(slot, join, address, channel, wanted)
+        elif known.channel is not None:
+            known.channel.abort()
+        known.channel, known.wanted, known.address = channel, wanted, address
+        return known
+
+    async def _catch_up(self, member: Member) -> None:
+        """Send links with their blocks until nothing is missing; new ones are not announced to it meanwhile."""
+        channel = member.channel
+        while member.channel is channel and member.next < self.size:
+            start = member.next
+            stop = min(self.size, start + limits.SYNC_BATCH_LINKS)
+            payloads = await self._read(partial(_payloads, start=start, stop=stop))
+            for payload in payloads:
+                if member.channel is not channel or not self.send(member.slot, messages.Kind.COMMITTED, payload):
+                    return
+                member.next += 1
+
+
+def _payloads(view: ChainView, start: int, stop: int) -> list[bytes]:
+    return [
+        messages.Committed(view.link(height), Block.decode(view.block_bytes(height))).encode()
+        for height in range(start, stop)
+    ]

@@ -1,0 +1,43 @@
+"""Filters for tails: what was ever produced below a height, gathered from the chain a few blocks at a time.
+
+Each agent has a salt of its own, so each gets a filter of its own. Reading goes through the store's thread in small
+pieces, between the group commits of a running chain.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from scichain_wf import limits
+from scichain_wf.ledger.filter import MembershipFilter
+from scichain_wf.ledger.keys import uri_key
+from scichain_wf.model.bodies import Kind
+
+if TYPE_CHECKING:
+    from scichain_wf.ledger.view import ChainView
+    from scichain_wf.node.members import Reading
+
+
+async def filter_below(read: Reading, height: int, salt: bytes) -> bytes:
+    """The encoded filter of every artifact that a link below `height` records."""
+    found = MembershipFilter(salt)
+    for start in range(0, height, limits.SYNC_BATCH_LINKS):
+        stop = min(height, start + limits.SYNC_BATCH_LINKS)
+        for key in await read(partial(_produced, start=start, stop=stop)):
+            found.add(key)
+    return found.encode()
+
+
+def _produced(view: ChainView, start: int, stop: int) -> list[bytes]:
+    """URI keys of outputs; those of duplicates too, which makes a filter no worse."""
+    keys = []
+    for height in range(start, stop):
+        frame = view.frame(height)
+        for index in range(frame.count):
+            value: dict[str, Any] = orjson.loads(frame.transaction(index))  # checked when it was appended
+            if value["kind"] == Kind.TASK:
+                keys += [uri_key(output["uri"]) for output in value["body"]["outputs"]]
+    return keys

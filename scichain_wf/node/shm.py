@@ -1,0 +1,157 @@
+"""The directories of one chain on tmpfs: outboxes and tails, found, taken over and removed.
+
+    /dev/shm/scichain-<uid>/<chain>/slot-<n>/        an agent's outbox; the agent holds a lock on the directory
+                                    drain.<hex>/     an outbox whose agent is gone or going: read, commit, remove
+                                    tail-<n>/        an agent's ledger tail; worth nothing without its process
+
+A hook re-checks the directory after each write, so renaming an outbox loses nothing: what was written before is
+found by who drains it, who writes after notices and emits again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Final
+
+from scichain_wf import limits
+from scichain_wf.client.outbox import create_outbox, outbox_directory
+from scichain_wf.errors import LedgerError, SubmissionError
+
+_DRAIN: Final = "drain."
+_SLOT: Final = "slot-"
+_TAIL: Final = "tail-"
+_WAIT_STEP_S: Final = 0.02
+_MAKE_ATTEMPTS: Final = 10
+
+
+def chain_directory(chain: bytes) -> Path:
+    """Where everything of `chain` is on this host's tmpfs."""
+    return outbox_directory(chain, 1).parent
+
+
+def tail_directory(chain: bytes, slot: int) -> Path:
+    """The ledger tail of `slot`."""
+    return chain_directory(chain) / f"{_TAIL}{slot}"
+
+
+def make(directory: Path) -> None:
+    """Make an outbox or tail with its private parents.
+
+    Raises:
+        SubmissionError: it cannot be made, or a level of it is not this user's alone.
+    """
+    for _ in range(_MAKE_ATTEMPTS):
+        try:
+            return create_outbox(directory)
+        except SubmissionError:
+            if directory.parent.exists():
+                raise
+            # Another chain's end has just removed the empty directory above: make it again.
+    return create_outbox(directory)
+
+
+def free_bytes(directory: Path) -> int:
+    """Room on the file system of `directory`."""
+    status = os.statvfs(directory)
+    return status.f_bavail * status.f_frsize
+
+
+def hold(directory: Path) -> int:
+    """Lock a directory for as long as this process lives; returns the descriptor that holds it.
+
+    Raises:
+        LedgerError: another process holds it.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise LedgerError(f"{directory} is in use by another agent") from None
+    return descriptor
+
+
+def set_aside(directory: Path) -> Path:
+    """Rename an outbox so that its hooks turn elsewhere; returns where it is now."""
+    target = directory.with_name(f"{_DRAIN}{os.urandom(8).hex()}")
+    directory.rename(target)
+    return target
+
+
+def leftovers(chain: bytes) -> list[Path]:
+    """Outboxes that runs before this one left behind, set aside for draining; their tails are removed.
+
+    To be called under the chain's lock: then whoever made them has ended, or is about to.
+
+    Raises:
+        LedgerError: a process of an earlier run does not end.
+    """
+    base = chain_directory(chain)
+    found = []
+    try:
+        entries = sorted(base.iterdir())
+    except FileNotFoundError:
+        return []
+    for entry in entries:
+        if entry.name.startswith(_TAIL):
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name.startswith((_SLOT, _DRAIN)):
+            _wait_until_free(entry)
+            found.append(set_aside(entry) if entry.name.startswith(_SLOT) else entry)
+    return found
+
+
+def has_outboxes(chain: bytes) -> bool:
+    """Whether an outbox, in use or set aside, is left."""
+    try:
+        return any(entry.name.startswith((_SLOT, _DRAIN)) for entry in chain_directory(chain).iterdir())
+    except FileNotFoundError:
+        return False
+
+
+def orphans(chain: bytes) -> list[Path]:
+    """Outboxes that no process holds, set aside for whoever takes them over."""
+    found = []
+    for entry in sorted(chain_directory(chain).iterdir()):
+        if entry.name.startswith((_SLOT, _DRAIN)):
+            try:
+                os.close(hold(entry))
+            except (LedgerError, FileNotFoundError):
+                continue
+            found.append(set_aside(entry) if entry.name.startswith(_SLOT) else entry)
+    return found
+
+
+def remove(directory: Path) -> None:
+    """Remove an outbox or tail that nobody needs any more."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def remove_empty(chain: bytes) -> None:
+    """Remove the chain's and the user's directory if nothing is in them."""
+    base = chain_directory(chain)
+    for directory in (base, base.parent):
+        try:
+            directory.rmdir()
+        except OSError:
+            return  # something is in it, or another chain's start made it anew
+
+
+def _wait_until_free(directory: Path) -> None:
+    deadline = time.monotonic() + limits.AGENT_END_TIMEOUT_S
+    while True:
+        try:
+            os.close(hold(directory))
+        except LedgerError:
+            if time.monotonic() > deadline:
+                raise LedgerError(
+                    f"{directory}: an agent of an earlier run does not end; end it (`fuser {directory}` names it), "
+                    "then start again"
+                ) from None
+            time.sleep(_WAIT_STEP_S)
+        else:
+            return

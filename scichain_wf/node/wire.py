@@ -1,0 +1,138 @@
+"""What agents and the storage node say to each other besides the protocol: joining, synchronising, flushing.
+
+Each is a frame of kind 32 or above whose payload is a JSON object (`QUERY`, `KNOWN` and `FILTER` are binary). Who may
+say what: an agent says HELLO, READY, STATUS, QUERY, SYNC and FILTER_WANTED; the storage node says WELCOME, FLUSH,
+RELEASE, ADOPT, KNOWN, CHECKPOINT and FILTER.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import IntEnum
+from typing import Final, cast
+
+from scichain_wf import limits
+from scichain_wf.consensus.membership import Join
+from scichain_wf.crypto.signing import VerifyKey
+from scichain_wf.errors import DecodeError, PeerError
+
+_QUERIED: Final = 48
+
+
+class Kind(IntEnum):
+    """First byte of a frame; the protocol's own kinds are below 32."""
+
+    HELLO = 32
+    """An agent: its join, its address, the newest link it has."""
+    WELCOME = 33
+    """Where the links that follow begin, the tree before them, and the other agents' addresses."""
+    READY = 34
+    """An agent: it is a member and its channels stand."""
+    FLUSH = 35
+    """Get everything in the outbox committed and report; with `drain` also close the outbox."""
+    STATUS = 36
+    """An agent's report during a flush."""
+    RELEASE = 37
+    """Nothing is under way anywhere that could resolve a held transaction: propose what is held."""
+    ADOPT = 38
+    """Take over the outbox of an agent that died."""
+    QUERY = 39
+    """An agent: which of these transactions (key, id) are committed?"""
+    KNOWN = 40
+    """The answer: one byte each, in order."""
+    SYNC = 41
+    """An agent: send the links from this height on, with their blocks."""
+    CHECKPOINT = 42
+    """The newest signed tree head (C2SP text)."""
+    FILTER_WANTED = 43
+    """An agent: its tail begins at this height; what was produced before it?"""
+    FILTER = 44
+    """The answer: the height (8 bytes), then the filter."""
+
+
+def encoded(value: dict[str, object]) -> bytes:
+    """Payload of a JSON message."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def decoded(payload: bytes) -> dict[str, object]:
+    """Inverse of `encoded`.
+
+    Raises:
+        PeerError: not a JSON object.
+    """
+    try:
+        value = json.loads(payload)
+    except (ValueError, RecursionError):
+        value = None
+    if type(value) is not dict:
+        raise PeerError("a message is not a JSON object")
+    return cast("dict[str, object]", value)
+
+
+def integer(value: dict[str, object], name: str) -> int:
+    """A field that must be a non-negative integer; `PeerError` if it is not."""
+    number = value.get(name)
+    if type(number) is not int or not 0 <= number <= limits.INTEGER_MAX:
+        raise PeerError(f"a message's field {name!r} is not a number")
+    return number
+
+
+def text(value: dict[str, object], name: str, chars_max: int = limits.NAME_CHARS_MAX) -> str:
+    """A field that must be text of bounded length; `PeerError` if it is not."""
+    found = value.get(name)
+    if type(found) is not str or len(found) > chars_max:
+        raise PeerError(f"a message's field {name!r} is not text")
+    return found
+
+
+def address(value: dict[str, object], name: str) -> tuple[str, int]:
+    """A field that must be [host, port]; `PeerError` if it is not."""
+    found = value.get(name)
+    if type(found) is list and len(found) == 2 and type(found[0]) is str and type(found[1]) is int:
+        return found[0], found[1]
+    raise PeerError(f"a message's field {name!r} is not an address")
+
+
+def join_value(join: Join) -> dict[str, object]:
+    """A join as JSON."""
+    return {
+        "slot": join.slot,
+        "token": join.token.raw.hex(),
+        "certificate": join.certificate.hex(),
+        "key": join.key.raw.hex(),
+        "binding": join.binding.hex(),
+        "host": join.host,
+    }
+
+
+def join_from(value: dict[str, object]) -> Join:
+    """Inverse of `join_value`; its signatures are checked when it enters an epoch.
+
+    Raises:
+        PeerError: not a join.
+    """
+    try:
+        raw = {name: bytes.fromhex(text(value, name)) for name in ("token", "certificate", "key", "binding")}
+        if len(raw["certificate"]) != 64 or len(raw["binding"]) != 64:
+            raise PeerError("a join's signature has another length")
+        token, key = VerifyKey.from_bytes(raw["token"]), VerifyKey.from_bytes(raw["key"])
+    except (ValueError, DecodeError) as error:
+        raise PeerError(f"a join is malformed: {error}") from None
+    return Join(integer(value, "slot"), token, raw["certificate"], key, raw["binding"], text(value, "host"))
+
+
+def query(transactions: list[tuple[bytes, bytes]]) -> bytes:
+    """Payload of QUERY: (key, id) each."""
+    return b"".join(key + identity for key, identity in transactions)
+
+
+def queried(payload: bytes) -> list[tuple[bytes, bytes]]:
+    """Inverse of `query`.
+
+    Raises:
+        PeerError: not whole, or too many.
+    """
+    if len(payload) % _QUERIED or len(payload) > limits.QUERY_TRANSACTIONS_MAX * _QUERIED:
+        raise PeerError("a query is malformed")
+    return [(payload[at : at + 16], payload[at + 16 : at + _QUERIED]) for at in range(0, len(payload), _QUERIED)]

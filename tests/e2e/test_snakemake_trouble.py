@@ -1,0 +1,203 @@
+"""Snakemake runs that go wrong, or whose recording does: nothing is in the workflow's way, the chain stays sound."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from scichain_wf.client import service
+from scichain_wf.hooks.recorder import Recorder, new_run_id
+from scichain_wf.hooks.records import Engine
+from scichain_wf.hooks.session import RunPlan, RunSession
+from tests.e2e.workflows import SIMPLE, TIMEOUT_S, closing, environment, simple_project
+
+pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install 'scichain-wf[snakemake]'")
+
+
+def test_failed_job_is_recorded_and_the_exit_status_is_snakemakes(tmp_path: Path) -> None:
+    project = simple_project(tmp_path, SIMPLE.replace("cp {input} {output}", "echo part > {output}; exit 3"))
+    plain = project.snakemake(logger=False)
+    result = project.snakemake()
+    assert result.returncode == plain.returncode == 1
+    closing(result)
+    [run] = project.runs()
+    [task] = run["tasks"]
+    assert run["status"] == "failed"
+    assert run["tally"] == {"planned": 1, "finished": 0, "failed": 1}
+    assert (task["status"], task["exit_status"], task["outputs"]) == ("failed", 3, [])
+    assert "error" in task
+    assert project.verdict() == 0
+
+
+def test_each_retry_is_an_attempt_of_its_own(tmp_path: Path) -> None:
+    body = "test $(wc -l < tries) -ge 3 && cp {input} {output}"
+    snakefile = SIMPLE.replace('shell: "cp {input} {output}"', f'retries: 3\n    shell: "echo x >> tries; {body}"')
+    project = simple_project(tmp_path, snakefile)
+    assert project.snakemake().returncode == 0
+    tasks = sorted(project.tasks(), key=lambda task: int(task["attempt"]))
+    assert [(task["attempt"], task["status"]) for task in tasks] == [(1, "failed"), (2, "failed"), (3, "ok")]
+    assert {task["task"] for task in tasks} == {"make"}
+    assert project.runs()[-1]["status"] == "ok"
+    assert project.verdict() == 0
+
+
+@pytest.mark.parametrize("arguments", [["--dry-run"], ["--unlock"], ["--summary"], ["--lint"], ["--touch"]])
+def test_what_runs_no_job_leaves_no_chain(tmp_path: Path, arguments: list[str]) -> None:
+    project = simple_project(tmp_path)
+    project.write("out.txt", "x\n")
+    os.utime(project.directory / "out.txt", (1, 1))
+    assert "scichain:" not in project.snakemake(*arguments).stderr
+    assert not (project.directory / ".scichain").exists()
+
+
+def test_installed_plugin_that_is_not_chosen_does_nothing(tmp_path: Path) -> None:
+    project = simple_project(tmp_path)
+    result = project.snakemake(logger=False)
+    assert result.returncode == 0
+    assert "scichain" not in result.stderr
+    assert not (project.directory / ".scichain").exists()
+
+
+def test_chain_in_use_by_another_run_takes_records_through_its_spool(tmp_path: Path) -> None:
+    project = simple_project(tmp_path)
+    other = service.start(project.directory / ".scichain")
+    try:
+        result = project.snakemake()
+    finally:
+        other.stop()
+    assert result.returncode == 0
+    assert (project.directory / "out.txt").exists()
+    assert "waiting in" in result.stderr
+    assert "in use" in result.stderr
+    project.write("in.txt", "again\n")
+    assert project.snakemake().returncode == 0
+    assert [len(run["tasks"]) for run in project.runs()] == [1, 1]
+    assert project.verdict() == 0
+
+
+def test_provenance_trouble_stops_nothing_unless_strict(tmp_path: Path) -> None:
+    """Spec: HOOK-1."""
+    project = simple_project(tmp_path)
+    project.write(".scichain", "a file is in the way")
+    strict = project.snakemake("--logger-scichain-strict")
+    assert strict.returncode == 1
+    assert not (project.directory / "out.txt").exists()
+    result = project.snakemake()
+    assert result.returncode == 0
+    assert "this run is not recorded" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("nodes", ["0", "1000", "many"])
+def test_senseless_number_of_agents_is_refused_in_words(tmp_path: Path, nodes: str) -> None:
+    result = simple_project(tmp_path).snakemake("--logger-scichain-nodes", nodes)
+    assert "Traceback" not in result.stderr
+    assert nodes in result.stderr
+
+
+@pytest.mark.parametrize("agent", [True, False], ids=["agent on this host", "no agent here"])
+def test_inner_process_of_another_executor_takes_part_in_the_run(tmp_path: Path, agent: bool) -> None:
+    project = simple_project(tmp_path)
+    chain_dir = project.directory / ".scichain"
+    running = service.start(chain_dir)
+    session = RunSession(
+        RunPlan(Engine("snakemake", "9"), project.directory, chain_dir),
+        running,
+        Recorder(running.chain, new_run_id(), running.outboxes, running.spool),
+    )
+    if not agent:
+        running.stop()
+    inner = [*project.command(logger=False), "--mode", "remote", "--target-jobs", "make:", "--allowed-rules", "make"]
+    run = {"SCICHAIN_RUN_ID": session.recorder.run.hex(), "SCICHAIN_RUN_CHAIN": str(chain_dir)}
+    result = subprocess.run(
+        [*inner, "--nolock", "--force-use-threads"],
+        cwd=project.directory,
+        env=environment() | run,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    if not agent:
+        assert len(list((chain_dir / "spool" / "new").iterdir())) == 2
+        running = service.start(chain_dir)
+    running.flush(session.recorder.run)
+    running.stop()
+    [task] = project.tasks()
+    assert (task["task"], task["status"]) == ("make", "ok")
+    assert "origin" not in task["inputs"][0]
+    assert project.verdict() == 0
+
+
+@pytest.mark.parametrize("to_group", [True, False], ids=["ctrl-c", "kill -INT"])
+def test_interrupt_leaves_a_consistent_chain(tmp_path: Path, to_group: bool) -> None:
+    snakefile = SIMPLE.replace("cp {input} {output}", "echo x > started; sleep 3; cp {input} {output}")
+    project = simple_project(tmp_path, snakefile)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would inherit SIG_IGN
+    process = subprocess.Popen(
+        project.command(),
+        cwd=project.directory,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+    signal.signal(signal.SIGINT, before)
+    deadline = time.monotonic() + TIMEOUT_S
+    while not (project.directory / "started").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    send = os.killpg if to_group else os.kill
+    send(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode != 0
+    assert "scichain: run " in stderr
+    [run] = project.runs()
+    assert run["status"] == "interrupted"
+    assert [task["status"] for task in run["tasks"]] == ["interrupted"]
+    assert project.verdict() == 0
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_service_that_dies_stops_nothing_unless_strict_and_the_next_run_takes_the_records_in(
+    tmp_path: Path, strict: bool
+) -> None:
+    kill = "kill -9 $(grep -o '[0-9]*' .scichain/run/lock | head -1); sleep 1; cp {input} {output}"
+    project = simple_project(tmp_path, SIMPLE.replace("cp {input} {output}", kill))
+    result = project.snakemake(*(["--logger-scichain-strict"] if strict else []))
+    assert result.returncode == int(strict), result.stderr
+    assert (project.directory / "out.txt").exists()
+    assert "provenance is incomplete" in result.stderr
+    assert "the next run on this chain takes them in" in result.stderr
+    (project.directory / "Snakefile").write_text(SIMPLE)
+    assert project.snakemake("--forceall").returncode == 0
+    assert [(run["status"], len(run["tasks"])) for run in project.runs()] == [("ok", 1), ("ok", 1)]
+    assert project.verdict() == 0
+
+
+def test_killed_run_is_taken_in_by_the_next(tmp_path: Path) -> None:
+    snakefile = SIMPLE.replace("cp {input} {output}", "echo x > started; sleep 30")
+    project = simple_project(tmp_path, snakefile)
+    process = subprocess.Popen(
+        project.command(), cwd=project.directory, env=environment(), stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + TIMEOUT_S
+    while not (project.directory / "started").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (project.directory / "Snakefile").write_text(SIMPLE)
+    assert project.snakemake("--unlock", logger=False).returncode == 0
+    result = project.snakemake("--rerun-incomplete")
+    assert result.returncode == 0, result.stderr
+    first, second = project.runs()
+    assert first["status"] == "no end recorded"
+    assert first["transactions"]["intent"] == 1
+    assert second["status"] == "ok"
+    assert project.verdict() == 0

@@ -1,0 +1,1 @@
+"""Independent, naive versions of what the library computes; none imports the part it judges."""

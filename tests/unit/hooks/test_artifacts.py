@@ -1,0 +1,181 @@
+"""What a hook says of a path."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from scichain_wf import filehash, limits
+from scichain_wf.filehash import FileDigest
+from scichain_wf.hooks.artifacts import Artifact, Artifacts
+from scichain_wf.hooks.naming import Naming
+from scichain_wf.model.bodies import INPUT, ArtifactState
+from scichain_wf.model.schema import check_record
+
+
+@pytest.fixture
+def problems() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def looker(tmp_path: Path, problems: list[str]) -> Artifacts:
+    return Artifacts(Naming([tmp_path]), problems.append)
+
+
+def look(looker: Artifacts, path: str | bytes, state: ArtifactState | None = None) -> Artifact:
+    found = looker.look(path, "0", state=state)
+    assert found is not None
+    check_record(INPUT, found.value, "input")
+    return found
+
+
+def test_file_is_recorded_with_digest_size_and_time(tmp_path: Path, looker: Artifacts) -> None:
+    (tmp_path / "f").write_bytes(b"content")
+    value = look(looker, "f").value
+    assert value["state"] == "file"
+    assert value["digest"] == "sha256:" + hashlib.sha256(b"content").hexdigest()
+    assert value["size_bytes"] == 7
+    assert value["mtime_us"] == (tmp_path / "f").stat().st_mtime_ns // 1000
+    assert "unstable" not in value
+
+
+def test_directory_is_recorded_with_the_number_of_its_files(tmp_path: Path, looker: Artifacts) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a").write_text("x")
+    found = look(looker, "d")
+    assert (found.value["state"], found.value["files"], found.value["size_bytes"]) == ("directory", 1, 1)
+
+
+def test_absent_pipe_and_device_are_recorded_unopened(tmp_path: Path, looker: Artifacts) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert look(looker, "none").value["state"] == "absent"
+    assert look(looker, "pipe").value["state"] == "pipe"
+    assert look(looker, "/dev/zero").value["state"] == "unhashed"
+    (tmp_path / "declared").write_text("x")
+    assert look(looker, "declared", ArtifactState.PIPE).value == {
+        "uri": looker.naming.uri("declared"),
+        "role": "0",
+        "state": "pipe",
+    }
+
+
+@pytest.mark.parametrize("state", [ArtifactState.TEMPORARY, ArtifactState.CACHED])
+def test_declared_state_stands_in_for_file_and_keeps_the_digest(
+    tmp_path: Path, looker: Artifacts, state: ArtifactState
+) -> None:
+    (tmp_path / "f").write_text("x")
+    value = look(looker, "f", state).value
+    assert value["state"] == state
+    assert "digest" in value
+
+
+def test_unreadable_file_is_recorded_unhashed_and_reported(
+    tmp_path: Path, looker: Artifacts, problems: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").write_text("x")
+
+    def denied(path: bytes) -> FileDigest:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(filehash, "hash_file", denied)
+    assert look(looker, "f").value["state"] == "unhashed"
+    assert "Permission denied" in problems[0]
+
+
+def test_symlink_loop_is_recorded_and_not_followed_for_ever(tmp_path: Path, looker: Artifacts) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert look(looker, "loop").value["state"] in ("unhashed", "absent")
+
+
+def test_path_without_a_name_is_a_problem_and_no_record(looker: Artifacts, problems: list[str]) -> None:
+    assert looker.look("nul\0", "0") is None
+    assert "not recorded" in problems[0]
+
+
+def test_file_that_changes_while_it_is_read_is_marked_unstable(
+    tmp_path: Path, looker: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").write_text("x")
+    monkeypatch.setattr(filehash, "hash_file", lambda path: FileDigest(bytes(32), 1, 1, stable=False))
+    assert look(looker, "f").value["unstable"] is True
+
+
+def test_content_can_be_seen_elsewhere_than_it_is_named(tmp_path: Path, looker: Artifacts) -> None:
+    (tmp_path / "shadow").mkdir()
+    (tmp_path / "shadow" / "out").write_text("x")
+    found = looker.look("out", "0", seen_at="shadow/out")
+    assert found is not None
+    assert found.value["uri"] == looker.naming.uri("out")
+    assert found.value["state"] == "file"
+
+
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    calls: list[bytes] = []
+    real = filehash.hash_file
+
+    def count(path: bytes) -> FileDigest:
+        calls.append(path)
+        return real(path)
+
+    monkeypatch.setattr(filehash, "hash_file", count)
+    return calls
+
+
+def test_file_at_rest_is_hashed_once_and_a_young_one_every_time(
+    tmp_path: Path, looker: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = counting(monkeypatch)
+    (tmp_path / "f").write_text("x")
+    first = look(looker, "f")
+    look(looker, "f")
+    assert len(calls) == 2  # it might have been written twice within one tick
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + 10_000_000_000)
+    assert look(looker, "f").value == look(looker, "f").value == first.value
+    assert len(calls) == 3
+
+
+def test_digest_is_not_reused_after_a_change(
+    tmp_path: Path, looker: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + 10_000_000_000)
+    path = tmp_path / "f"
+    path.write_text("x")
+    first = look(looker, "f")
+    status = path.stat()
+    path.write_text("y")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # size and modification time forged
+    assert look(looker, "f").value["digest"] != first.value["digest"]
+
+
+def test_digests_remembered_are_bounded(tmp_path: Path, looker: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DIGEST_CACHE_MAX", 2)
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + 10_000_000_000)
+    for number in range(5):
+        (tmp_path / str(number)).write_text("x")
+        look(looker, str(number))
+    assert len(looker._digests) <= 2
+
+
+def test_second_look_hashes_only_what_is_another_file(
+    tmp_path: Path, looker: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = counting(monkeypatch)
+    path = tmp_path / "f"
+    path.write_text("x")
+    first = look(looker, "f")
+    assert looker.again(first, "f") is first
+    assert len(calls) == 1
+    path.write_text("longer")
+    assert looker.again(first, "f").value["size_bytes"] == 6
+    path.unlink()
+    assert looker.again(first, "f").value["state"] == "absent"
+    pipe = look(looker, "f", ArtifactState.PIPE)
+    assert looker.again(pipe, "f") is pipe

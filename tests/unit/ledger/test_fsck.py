@@ -1,0 +1,267 @@
+"""The structural check and the rebuild: what is altered is named, by height or by database and key."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scichain_wf.errors import LedgerCorrupt, LedgerError, UsageError
+from scichain_wf.ledger import keys, rawread
+from scichain_wf.ledger.fsck import FsckReport, check, fsck, rebuild
+from scichain_wf.ledger.isolate import Call, Crash, Inline, Pool, isolated, result
+from scichain_wf.ledger.layout import ChainLayout
+from scichain_wf.ledger.problem import PROBLEMS_PER_CODE_MAX, Problem, Problems
+from scichain_wf.ledger.stored import Walked
+from scichain_wf.ledger.walk import survey
+from tests.chains import DiskChain, small_chain
+from tests.unit.audit.support import get, put
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    small_chain(tmp_path / "chain").close()
+    return tmp_path / "chain"
+
+
+def codes(root: Path) -> set[str]:
+    """Codes of what a check in this process finds."""
+    try:
+        summary = survey(ChainLayout(root).live_ledger())
+        found = check(Inline(), summary)
+        return {problem.code for problem in found.problems.kept}
+    finally:
+        rawread.release()
+
+
+def height(number: int) -> bytes:
+    return keys.height_key(number)
+
+
+def test_a_sound_chain_has_no_problems(root: Path) -> None:
+    seen: list[int] = []
+    report = fsck(root, jobs=2, progress=lambda done, _: seen.append(done))
+    assert report.sound
+    assert (report.size, report.counts["transactions"], seen[-1]) == (6, 17, 6)
+
+
+def test_problems_are_named_by_place(root: Path) -> None:
+    link = get(root, keys.LINKS, height(4))
+    put(root, [(keys.LINKS, height(4), link.replace(b'"writer":1', b'"writer":2'))])
+    report = fsck(root, jobs=1)
+    places = {(problem.code, problem.height) for problem in report.problems}
+    assert {("link-previous", 5), ("tree-node", 4)} <= places
+    assert not report.sound
+
+
+@pytest.mark.parametrize(
+    ("database", "key", "expected"),
+    [
+        (keys.LINKS, height(5), {"checkpoint"}),
+        (keys.LINKS, height(3), {"link-missing"}),
+        (keys.BLOCKS, height(3), {"block-missing"}),
+        (keys.CERTIFICATES, height(3), {"certificate-missing"}),
+        (keys.TREE, keys.node_key(1, 1), {"tree-node"}),
+        (keys.EPOCHS, height(1), {"epoch-order"}),
+    ],
+)
+def test_a_removed_entry_is_named(root: Path, database: str, key: bytes, expected: set[str]) -> None:
+    put(root, [(database, key, None)])
+    found = codes(root)
+    assert found
+    assert expected <= found or expected == {"checkpoint"}
+
+
+@pytest.mark.parametrize("database", [keys.TRANSACTIONS, keys.ARTIFACTS, keys.RUNS, keys.PROPOSALS])
+def test_index_entries_removed_altered_and_added_are_named(root: Path, database: str) -> None:
+    ledger = rawread.RawLedger(ChainLayout(root).live_ledger())
+    key, value = next(ledger.entries(database))
+    ledger.close()
+    put(root, [(database, key, None)])
+    assert "index-missing" in codes(root)
+    put(root, [(database, key, b"\x7f" + value)])
+    assert codes(root) & {"index-altered"}
+    added = bytes([key[0] ^ 1]) + key[1:]
+    put(root, [(database, key, value), (database, added, value)])
+    report = fsck(root, jobs=1)
+    assert {problem.code for problem in report.problems} == {"index-count", "index-surplus"}
+    assert any(problem.key == f"{database} {added.hex()}" for problem in report.problems)
+
+
+def test_surplus_entries_elsewhere_are_named(root: Path) -> None:
+    for database, key, value in (
+        (keys.META, b"more", b"x"),
+        (keys.TREE, keys.node_key(7, 0), bytes(32)),
+        (keys.CERTIFICATES, height(0), b"x"),
+        (keys.BLOCKS, height(99), b"x"),
+        (keys.LINKS, height(99), b"x"),
+        (keys.SUBTREES, height(1), b"x"),
+        (keys.EPOCHS, height(3), height(3)),
+    ):
+        put(root, [(database, key, value)])
+        assert codes(root), database
+        put(root, [(database, key, None)])
+    assert codes(root) == set()
+
+
+def test_blocks_exchanged_dropped_and_inserted_are_found(root: Path) -> None:
+    blocks = {h: get(root, keys.BLOCKS, height(h)) for h in (3, 4, 5)}
+    put(root, [(keys.BLOCKS, height(3), blocks[4]), (keys.BLOCKS, height(4), blocks[3])])
+    assert "block-id" in codes(root)
+    put(root, [(keys.BLOCKS, height(3), blocks[3]), (keys.BLOCKS, height(4), blocks[5])])
+    assert {"block-id", "proposal-repeated", "transaction-repeated"} <= codes(root)
+
+
+def test_all_of_everything_wrong_keeps_memory_bounded() -> None:
+    problems, other = Problems(), Problems()
+    for number in range(2 * PROBLEMS_PER_CODE_MAX):
+        other.add(Problem("link-form", f"link {number}", height=number))
+    problems.merge(other)
+    problems.merge(other)
+    assert len(problems.kept) == PROBLEMS_PER_CODE_MAX
+    assert problems.counts["link-form"] == 4 * PROBLEMS_PER_CODE_MAX
+    assert [problem.height for problem in problems.sorted()[:2]] == [0, 1]
+
+
+def test_a_rebuilt_chain_is_sound_and_verifies(root: Path, tmp_path: Path) -> None:
+    from scichain_wf import audit
+
+    key, _ = _first(root, keys.TRANSACTIONS)
+    put(root, [(keys.TRANSACTIONS, key, None), (keys.TREE, keys.node_key(0, 2), b"x")])
+    assert rebuild(root, tmp_path / "new").sound
+    assert audit.verify_chain(tmp_path / "new", jobs=1).exit_code == 0
+    with pytest.raises(UsageError, match="exists"):
+        rebuild(root, tmp_path / "new")
+
+
+def test_what_cannot_be_rebuilt_leaves_nothing(root: Path, tmp_path: Path) -> None:
+    for edit in ((keys.BLOCKS, height(4), None), (keys.LINKS, height(4), get(root, keys.LINKS, height(5)))):
+        put(root, [edit])
+        with pytest.raises((LedgerCorrupt, LedgerError)):
+            rebuild(root, tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+
+
+def test_a_ledger_that_this_process_has_open_is_said_to_be(tmp_path: Path) -> None:
+    with small_chain(tmp_path / "chain") as chain, pytest.raises(LedgerError, match="open in this process"):
+        fsck(chain.root, jobs=1)
+
+
+def test_a_chain_that_grows_between_two_looks_is_not_judged(tmp_path: Path) -> None:
+    with DiskChain(tmp_path / "chain") as chain:
+        chain.close()
+        summary = survey(chain.layout.live_ledger())
+        rawread.release()
+        put(chain.root, [(keys.META, b"x", b"y")])
+        try:
+            with pytest.raises(LedgerError, match="being written"):
+                check(Inline(), summary)
+        finally:
+            rawread.release()
+
+
+# --- children -----------------------------------------------------------------------------------------
+def _die(number: int) -> int:
+    os.kill(os.getpid(), number)
+    time.sleep(10)
+    return 0
+
+
+def _leave(status: int) -> None:
+    os._exit(status)
+
+
+def _double(number: int) -> int:
+    return 2 * number
+
+
+def _refuse() -> None:
+    raise LedgerError("no")
+
+
+def _break() -> None:
+    raise ZeroDivisionError("a bug")
+
+
+def test_a_pool_runs_calls_and_survives_those_that_die() -> None:
+    calls: list[Call[Any]] = [
+        Call(_double, (1,)),
+        Call(_die, (signal.SIGKILL,)),
+        Call(_double, (2,)),
+        Call(_leave, (7,)),
+        Call(_double, (3,)),
+    ]
+    with Pool(2) as pool:
+        outcomes = [outcome for _, outcome in pool.run(calls)]
+        again = [outcome for _, outcome in pool.run([Call(_double, (4,))])]
+    assert {outcome for outcome in outcomes if isinstance(outcome, int)} == {2, 4, 6}
+    assert {outcome.cause for outcome in outcomes if isinstance(outcome, Crash)} == {"SIGKILL", "exit status 7"}
+    assert again == [8]
+
+
+def test_errors_of_a_call_come_back_as_they_are() -> None:
+    with pytest.raises(LedgerError, match="no"):
+        isolated(_refuse)
+    with pytest.raises(ZeroDivisionError):
+        isolated(_break)
+    with pytest.raises(LedgerCorrupt, match="SIGSEGV"):
+        isolated(_die, signal.SIGSEGV)
+    with pytest.raises(TypeError):
+        isolated(_double, number=1)
+    with pytest.raises(LedgerError):
+        result(Inline(), _refuse)
+
+
+def test_an_abandoned_run_ends_its_children() -> None:
+    with Pool(1) as pool:
+        run = pool.run([Call(time.sleep, (0,)), Call(time.sleep, (60,))])
+        next(run)
+        run.close()  # type: ignore[attr-defined]
+        started = time.monotonic()
+        assert result(pool, _double, 2) == 4
+    assert time.monotonic() - started < 20
+
+
+def _kill_at_four(ledger: rawread.RawLedger, summary: object, block: object, found: Walked) -> None:
+    if block.height == 4:  # type: ignore[attr-defined]
+        os.kill(os.getpid(), signal.SIGBUS)
+
+
+def test_the_one_height_that_kills_its_reader_is_named(root: Path) -> None:
+    directory = ChainLayout(root).live_ledger()
+    with Pool(1) as pool:
+        found = check(pool, result(pool, survey, directory), _kill_at_four)
+    assert [(p.code, p.height) for p in found.problems.kept if p.code == "unreadable"] == [("unreadable", 4)]
+
+
+def test_the_auditor_needs_no_fcntl(tmp_path: Path) -> None:
+    """It verifies on Windows and macOS too."""
+    import subprocess
+
+    code = "import sys; sys.modules['fcntl'] = None; import scichain_wf.audit, scichain_wf.ledger.fsck"
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def _first(root: Path, database: str) -> tuple[bytes, bytes]:
+    ledger = rawread.RawLedger(ChainLayout(root).live_ledger())
+    try:
+        return next(ledger.entries(database))
+    finally:
+        ledger.close()
+
+
+def test_a_report_says_where_it_looked(root: Path) -> None:
+    report = fsck(root, jobs=1)
+    assert isinstance(report, FsckReport)
+    assert report.directory == ChainLayout(root).live_ledger()
+    assert report.chain == bytes.fromhex((root / "trust-root").read_text().strip()[-64:])
