@@ -71,7 +71,7 @@ IN_FLIGHT_TRANSACTIONS_MAX: Final = 2 * BLOCK_TRANSACTIONS_MAX
 """The same in transactions: what waits longer in its validators' queues than in its own draft gains nothing."""
 PIPELINE_BLOCKS: Final = 4
 """With fewer blocks in flight a proposer seals at BLOCK_TRANSACTIONS_MIN; with more it lets blocks grow."""
-POOL_TRANSACTIONS_MAX: Final = 65_536
+POOL_TRANSACTIONS_MAX: Final = 8_192
 """Transactions an agent has taken from its outbox and not seen committed; beyond, it lets the outbox wait."""
 POOL_BYTES_MAX: Final = 64 << 20
 """The same in bytes."""

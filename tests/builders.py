@@ -214,7 +214,12 @@ class ChainBuilder:
         return Candidate(block, Mode.QUORUM, certificate.encode(), self.epoch.epoch)
 
     def poet(
-        self, block: Block, annotations: tuple[Annotation, ...] = (), reason: str = "deadline", votes: tuple[Vote, ...] = (), writer: int = 1
+        self,
+        block: Block,
+        annotations: tuple[Annotation, ...] = (),
+        reason: str = "deadline",
+        votes: tuple[Vote, ...] = (),
+        writer: int = 1,
     ) -> Candidate:
         """`block` under the storage node's own signature."""
         unsigned = PoetCertificate(

@@ -9,7 +9,7 @@ returns, unless `--logger-scichain-strict` asks for it.
 import sys
 from dataclasses import dataclass, field
 from logging import LogRecord
-from typing import Any, Optional
+from typing import Optional
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
@@ -108,6 +108,3 @@ class LogHandler(LogHandlerBase):
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr)  # noqa: T201 - Snakemake's logger is being set up or torn down
-
-
-__all__: list[Any] = ["LogHandler", "LogHandlerSettings"]

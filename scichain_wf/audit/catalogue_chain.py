@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from scichain_wf.audit.catalogue import Entry, Severity
+from scichain_wf.audit.entry import Entry, Severity
 
 _E, _U, _W, _I = Severity.ERROR, Severity.UNCHECKED, Severity.WARNING, Severity.INFO
 

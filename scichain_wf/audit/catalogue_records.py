@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from scichain_wf.audit.catalogue import Entry, Severity
+from scichain_wf.audit.entry import Entry, Severity
 
 _E, _U, _W, _I = Severity.ERROR, Severity.UNCHECKED, Severity.WARNING, Severity.INFO
 
@@ -98,10 +98,10 @@ RECORDS: Final[dict[str, Entry]] = {
     "file-unreadable": Entry("SC-FILE-005", _U, "A file cannot be read", "", "Verify as somebody who may read it."),
     "file-elsewhere": Entry(
         "SC-FILE-006",
-        _I,
-        "A file is recorded on another host or store",
-        "It cannot be seen from here.",
-        "Verify on that host.",
+        _U,
+        "Files cannot be seen from here",
+        "They are recorded on another host, in a remote store, or in a directory that is not here.",
+        "Verify on that host, or say where the workflow's directory is.",
     ),
     "file-unhashed": Entry(
         "SC-FILE-007",

@@ -22,7 +22,7 @@ from scichain_wf.audit.compare import Comparison, compare, recorded_digest
 from scichain_wf.audit.result import FileResult, FileState, Result, dropped_of, findings_of, order_of
 from scichain_wf.audit.roots import Roots, run_starts, runs_newest_first
 from scichain_wf.crypto import merkle
-from scichain_wf.errors import DecodeError, LedgerCorrupt
+from scichain_wf.errors import DecodeError, LedgerCorrupt, UsageError
 from scichain_wf.ledger import keys
 from scichain_wf.ledger.fsck import Progress
 from scichain_wf.ledger.isolate import Pool, Runner, result
@@ -58,6 +58,32 @@ class FilesFound:
     problems: Problems = field(default_factory=Problems)
     counts: Counter[str] = field(default_factory=Counter)
     files: list[FileResult] = field(default_factory=list)
+    elsewhere: Counter[str] = field(default_factory=Counter)
+    """Files that cannot be seen from here, by host, store or root."""
+
+    def merge(self, other: FilesFound) -> None:
+        """Add another's."""
+        self.problems.merge(other.problems)
+        self.counts.update(other.counts)
+        self.elsewhere.update(other.elsewhere)
+        self.files += other.files[: FILES_KEPT_MAX - len(self.files)]
+
+    def unless_absent(self, place: bytes) -> FilesFound:
+        """This, or, if not one file is at a place that was only guessed, the statement that they are elsewhere."""
+        there = sum(self.counts[f"files-{state}"] for state in ("match", "changed", "unhashed", "unreadable"))
+        missing = self.counts["files-missing"]
+        if there or not missing:
+            return self
+        found = FilesFound(counts=Counter({"files-elsewhere": missing, "files-gone": self.counts["files-gone"]}))
+        found.elsewhere[f"not in {place.decode('utf-8', 'backslashreplace')}, nor where it was recorded"] = missing
+        return found
+
+    def summarise(self) -> None:
+        """What concerns many files alike becomes one finding."""
+        for place, number in sorted(self.elsewhere.items()):
+            self.problems.add(Problem("file-elsewhere", f"{number} files", "", place))
+        if self.counts["files-unhashed"]:
+            self.problems.add(Problem("file-unhashed", f"{self.counts['files-unhashed']} files"))
 
 
 def verify_files(
@@ -116,9 +142,12 @@ def run_bytes(run: str | bytes) -> bytes:
     """A run id as bytes.
 
     Raises:
-        DecodeError: not 32 hex digits.
+        UsageError: not 32 hex digits.
     """
-    return run if isinstance(run, bytes) else hex_bytes(run, 16)
+    try:
+        return run if isinstance(run, bytes) else hex_bytes(run, 16)
+    except DecodeError:
+        raise UsageError(f"{run!r:.80} is no run id: that is 32 hex digits") from None
 
 
 # --- in the child -----------------------------------------------------------------------------------
@@ -131,12 +160,16 @@ def _compare_all(
     for start in run_starts(ledger, runs_newest_first(ledger)):
         places.learn(start)
     looker = FileLooker(ledger)
-    found = FilesFound()
+    by_place: dict[bytes | None, FilesFound] = {None: FilesFound()}
     items = looker.current(places, run)
     with ThreadPoolExecutor(max(1, threads)) as executor:
         while batch := list(islice(items, _BATCH)):
             for item, comparison in zip(batch, executor.map(looker.look, batch), strict=True):
-                looker.note(item, comparison, found)
+                looker.note(item, comparison, by_place.setdefault(places.guessed(item.uri), FilesFound()))
+    found = by_place.pop(None)
+    for place, part in by_place.items():
+        found.merge(part if place is None else part.unless_absent(place))
+    found.summarise()
     return found
 
 
@@ -196,7 +229,7 @@ class FileLooker:
     def look(self, item: Item) -> Comparison:
         """Compare; safe in threads (the ledger is not touched)."""
         if item.path is None:
-            return Comparison(FileState.ELSEWHERE, "file-elsewhere")
+            return Comparison(FileState.ELSEWHERE)
         return compare(item.path, item.producer.output, item.producer.body)
 
     def note(self, item: Item, comparison: Comparison, found: FilesFound) -> FileResult:
@@ -205,6 +238,9 @@ class FileLooker:
             comparison = self._other_version(item, comparison, comparison.digest)
         outcome = _file_result(item, comparison)
         found.counts[f"files-{comparison.state}"] += 1
+        if comparison.state is FileState.ELSEWHERE:
+            scheme, _, rest = item.uri.partition(":")
+            found.elsewhere[f"{scheme}:{rest.removeprefix('//').partition('/')[0]}"] += 1
         if comparison.code:
             actual = comparison.actual
             subject = outcome.path or item.uri

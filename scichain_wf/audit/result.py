@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from scichain_wf import errors
-from scichain_wf.audit.catalogue import Severity, entry_of
+from scichain_wf.audit.catalogue import entry_of
+from scichain_wf.audit.entry import Severity
 from scichain_wf.ledger.problem import Problem
 from scichain_wf.model.text import digest_text
 

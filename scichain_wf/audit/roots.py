@@ -35,6 +35,8 @@ class Roots:
     chain_dir: bytes
     overrides: Mapping[str, str | bytes | Path] = field(default_factory=dict)
     places: dict[str, list[bytes]] = field(default_factory=dict)
+    recorded: dict[str, set[bytes]] = field(default_factory=dict)
+    """Where runs said each root is, on their hosts."""
 
     def learn(self, start: JsonObject) -> None:
         """Take over the roots of one `run-start` body."""
@@ -45,6 +47,7 @@ class Roots:
             if "from_chain" in root:
                 self._add(known, os.path.join(self.chain_dir, unquote_to_bytes(root["from_chain"])))
             self._add(known, unquote_to_bytes(root["path"]))
+            self.recorded.setdefault(root["id"], set()).add(os.path.realpath(unquote_to_bytes(root["path"])))
 
     def path_of(self, artifact: str) -> bytes | None:
         """Where the artifact is on this machine; None if that cannot be told from here."""
@@ -56,10 +59,21 @@ class Roots:
             return parsed.path
         if parsed.scheme != "work":
             return None
-        for place in self.places.get(parsed.authority, []):
-            if os.path.isdir(place):
-                return os.path.join(place, parsed.path)
-        return None
+        place = self.place_of(parsed.authority)
+        return None if place is None else os.path.join(place, parsed.path)
+
+    def place_of(self, root: str) -> bytes | None:
+        """The directory that a root is taken to be here."""
+        return next((place for place in self.places.get(root, []) if os.path.isdir(place)), None)
+
+    def guessed(self, artifact: str) -> bytes | None:
+        """The artifact's root, if it is neither where it was recorded nor where the caller says, but where a copy is."""
+        scheme, _, rest = artifact.partition(":")
+        root = rest.partition("/")[0]
+        if scheme != "work" or root in self.overrides:
+            return None
+        place = self.place_of(root)
+        return None if place is None or place in self.recorded.get(root, set()) else place
 
     def uris_of(self, path: bytes) -> Iterator[str]:
         """Every URI that may have been recorded for an absolute path.

@@ -14,7 +14,7 @@ from scichain_wf.audit.files import run_bytes
 from scichain_wf.audit.result import Head, Result, dropped_of, findings_of
 from scichain_wf.audit.roots import read_transaction
 from scichain_wf.crypto import merkle
-from scichain_wf.errors import DecodeError, LedgerCorrupt, UsageError, VerificationError
+from scichain_wf.errors import DecodeError, LedgerCorrupt, VerificationError
 from scichain_wf.ledger import keys
 from scichain_wf.ledger.fsck import Progress, check
 from scichain_wf.ledger.isolate import Pool, Runner, result
@@ -67,10 +67,7 @@ def verify_run(
     """
     layout = ChainLayout(Path(chain_dir))
     pinned, kept = trust.parse_trust_root(trust_root), trust.parse_kept_checkpoint(checkpoint)
-    try:
-        run_id = run_bytes(run)
-    except DecodeError:
-        raise UsageError(f"{run!r:.80} is no run id: that is 32 hex digits") from None
+    run_id = run_bytes(run)
     with Pool(jobs) as pool:
         return _verify(pool, layout, run_id, pinned, kept, progress)
 

@@ -63,12 +63,13 @@ def proof(*, height: int, chain: Path | None, as_json: bool) -> None:
     """Print the inclusion proof of the link at HEIGHT in the tree of all links (RFC 6962)."""
     with open_view(find_chain(chain)) as view:
         _check_height(view, height)
+        path = [node.hex() for node in view.inclusion_path(height)]
         value = {
             "chain": digest_text(view.chain_id),
             "height": height,
             "size": view.size,
             "link": view.link(height).value(),
-            "path": [node.hex() for node in view.inclusion_path(height)],
+            "path": path,
             "root": digest_text(view.root()),
         }
     if as_json:
@@ -76,7 +77,7 @@ def proof(*, height: int, chain: Path | None, as_json: bool) -> None:
         return
     say(f"link {height} of {value['size']}")
     say_fields([("chain", str(value["chain"])), ("root", str(value["root"]))])
-    for node in view_path(value):
+    for node in path:
         say(node, indent=2)
 
 
@@ -127,11 +128,6 @@ def snapshot(*, target: Path, chain: Path | None) -> None:
     except OSError as error:
         raise errors.LedgerError(f"{target}: {error.strerror}") from None
     say(f"wrote {target}; check it with: scichain-wf verify --chain {target}")
-
-
-def view_path(value: dict[str, Any]) -> list[str]:
-    """The hashes of a proof, leaf to root."""
-    return list(value["path"])
 
 
 def _check_height(view: ChainView, height: int) -> None:

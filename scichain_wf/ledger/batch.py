@@ -42,6 +42,7 @@ class AppendBatch(ChainView):
         self.whole = True
         """False from an append's first write to its last: such a batch must not be committed."""
         self._head = self._stored_head()
+        self._in_force = super().current_epoch() if self._size else (-1, -1)
         self._tree = merkle.CompactRange(self._size, [self.tree_node(*node) for node in full_subtrees(self._size)])
 
     def append(
@@ -102,6 +103,8 @@ class AppendBatch(ChainView):
         self._head = merkle.leaf_hash(link_bytes)
         for level, index, node in self._tree.append(self._head):
             self._put(keys.TREE, self._dbs.tree, node_key(level, index), node)
+        if mode is Mode.EPOCH:
+            self._in_force = (epoch, link.height)
         self._size += 1
         self.appended += 1
         self.whole = True
@@ -110,6 +113,10 @@ class AppendBatch(ChainView):
     def head_hash(self) -> bytes:
         """Hash of the newest link, appended ones included."""
         return self._head
+
+    def current_epoch(self) -> tuple[int, int]:
+        """(epoch, height) of the newest epoch, appended ones included."""
+        return self._in_force
 
     # --- what must hold before a write --------------------------------------------------------------
     def _stored_head(self) -> bytes:
@@ -134,12 +141,11 @@ class AppendBatch(ChainView):
         _hold(self.whole, "an earlier append of this batch failed half way")
         _hold(self.appended < limits.APPEND_BATCH_BLOCKS_MAX, "too many blocks in one batch")
         chain = self.chain_id if self._size else ZERO_DIGEST
-        _hold(header.chain == chain, f"the block is of chain {header.chain.hex()}, this is {chain.hex()}")
-        _hold((certificate is None) == (mode is Mode.EPOCH), f"mode {mode} and certificate do not go together")
+        _hold(header.chain == chain, "the block is of chain {0}, this is {1}", header.chain.hex(), chain.hex())
+        _hold((certificate is None) == (mode is Mode.EPOCH), "mode {0} and certificate do not go together", mode)
         _hold(mode is Mode.EPOCH or self._size > 0, "a chain begins with an epoch")
-        in_force = self.current_epoch()[0] if self._size else -1
-        expected = in_force + 1 if mode is Mode.EPOCH else in_force
-        _hold(epoch == expected, f"epoch {epoch} at a link of mode {mode}, expected {expected}")
+        expected = self._in_force[0] + (mode is Mode.EPOCH)
+        _hold(epoch == expected, "epoch {0} at a link of mode {1}, expected {2}", epoch, mode, expected)
         _hold(header.count == count == len(prepared.entries) == len(prepared.leaves), "the block's counts differ")
         _hold(merkle.root(subtrees) == header.root, "the block's root is not that of its transactions")
         _hold(all(0 <= mark.index < count for mark in annotations), "an annotation names no transaction of the block")
@@ -153,11 +159,11 @@ class AppendBatch(ChainView):
         self._put_rows(keys.ARTIFACTS, self._dbs.artifacts, artifacts)
         for index in skipped:
             known = self.contains(prepared.entries[index][0], prepared.leaves[index])
-            _hold(known, f"transaction {index} is marked a duplicate and is none")
+            _hold(known, "transaction {0} is marked a duplicate and is none", index)
 
     def _put(self, name: str, database: Database, key: bytes, value: bytes, *, append: bool = False) -> None:
         added = self._txn.put(key, value, overwrite=False, append=append, db=database)
-        _hold(added, f"{name}: there is an entry at or after {key.hex()} already (height {self._size})")
+        _hold(added, "{0}: there is an entry at or after the one of height {1} already", name, self._size)
 
     def _put_rows(self, name: str, database: Database, rows: list[Row]) -> None:
         if rows:
@@ -165,7 +171,7 @@ class AppendBatch(ChainView):
             with self._txn.cursor(database) as cursor:
                 consumed, added = cursor.putmulti(rows, overwrite=False)
             whole = consumed == added == len(rows)
-            _hold(whole, f"{name}: an entry of height {self._size} is there already, and not marked so")
+            _hold(whole, "{0}: an entry of height {1} is there already, and not marked so", name, self._size)
 
 
 def full_subtrees(size: int) -> list[tuple[int, int]]:
@@ -212,7 +218,7 @@ def index_rows(prepared: PreparedBlock, height: int, skipped: set[int]) -> tuple
     return transactions, runs, artifacts
 
 
-def _hold(holds: bool, otherwise: str) -> None:
-    """Raised explicitly, so that it survives `python -O`."""
+def _hold(holds: bool, otherwise: str, *details: object) -> None:
+    """Raised explicitly, so that it survives `python -O`; the message is made only when needed."""
     if not holds:
-        raise InvariantViolation(f"ledger: {otherwise}")
+        raise InvariantViolation(f"ledger: {otherwise.format(*details)}")

@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import resource
 import stat
 import struct
 from dataclasses import dataclass
@@ -240,6 +239,10 @@ def _out_of_room(path: Path, free: int | None) -> bool:
     """Whether an EIO means that there is no room: LMDB calls any short write so, and that fills what is left."""
     if free is not None and free < _FREE_BYTES_TIGHT:
         return True
+    try:
+        import resource  # not there on Windows, where chains are only read
+    except ImportError:  # pragma: no cover
+        return False
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     with contextlib.suppress(OSError):
         return limit != resource.RLIM_INFINITY and (path / DATA_FILE).stat().st_size >= limit

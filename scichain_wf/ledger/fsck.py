@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
 
-from scichain_wf.errors import LedgerCorrupt, ScichainError, UsageError
+from scichain_wf.errors import LedgerCorrupt, LedgerError, ScichainError, UsageError
 from scichain_wf.ledger import keys
 from scichain_wf.ledger.isolate import Call, Crash, Pool, Runner, isolated, result
 from scichain_wf.ledger.layout import ChainLayout
@@ -132,7 +132,17 @@ def check(
             progress(done, len(places))
     if heights is None:
         _compare_counts(runner, summary, found, scanned)
+    if found.problems.kept and result(runner, is_overtaken, summary):
+        # Without a lock, which read-only media cannot have, a writer reuses the pages under a reader's feet.
+        raise LedgerError(
+            f"{summary.directory} was written while it was checked; check it after the run, or a snapshot"
+        )
     return found
+
+
+def is_overtaken(summary: Survey) -> bool:
+    """Whether the ledger was written since the survey. To be run isolated."""
+    return shared(summary.directory, None).is_overtaken()
 
 
 def rebuild(chain_dir: Path, target: Path) -> FsckReport:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final, cast
 
 from scichain_wf.crypto import merkle
@@ -21,37 +20,39 @@ from scichain_wf.model.transaction import NO_RUN
 _NO_RUN_TEXT: Final = NO_RUN.hex()
 
 
-def entries_of(block: StoredBlock) -> Iterator[tuple[str, bytes, bytes, int | None]]:
-    """(database, key, value, transaction) of every index entry that follows from a block."""
+Entries = dict[str, list[tuple[bytes, bytes]]]
+"""(key, value) by database."""
+
+
+def entries_of(block: StoredBlock) -> Entries:
+    """Every index entry that follows from a block."""
     height, skip = block.height, block.marks[Mark.DUPLICATE]
-    position, output_key = keys.POSITION.pack, keys.OUTPUT.pack
-    from_hex = bytes.fromhex
+    pack_place, pack_output, from_hex, uri_key = keys.POSITION.pack, keys.OUTPUT.pack, bytes.fromhex, keys.uri_key
+    transactions: list[tuple[bytes, bytes]] = []
+    runs: list[tuple[bytes, bytes]] = []
+    artifacts: list[tuple[bytes, bytes]] = []
     for index, (leaf, value) in enumerate(zip(block.leaves, block.parsed, strict=True)):
         if index in skip:
             continue
-        place = position(height, index)
-        yield keys.TRANSACTIONS, from_hex(cast("str", value["key"])) + leaf, place, index
-        run = cast("str", value["run"])
-        kind = cast("str", value["kind"])
+        place = pack_place(height, index)
+        transactions.append((from_hex(cast("str", value["key"])) + leaf, place))
+        run, kind = cast("str", value["run"]), cast("str", value["kind"])
         if run != _NO_RUN_TEXT:
-            yield keys.RUNS, from_hex(run) + place, kind.encode(), index
+            runs.append((from_hex(run) + place, kind.encode()))
         if kind == "task":
             body = cast("dict[str, list[dict[str, str]]]", value["body"])
             for number, output in enumerate(body["outputs"]):
                 digest = output.get("digest")
-                key = keys.uri_key(output["uri"]) + output_key(height, index, number)
-                yield keys.ARTIFACTS, key, b"" if digest is None else from_hex(digest[7:]), index
-    header = block.header
-    yield (
-        keys.PROPOSALS,
-        header.proposer + keys.U64.pack(header.sequence),
-        keys.PROPOSAL.pack(height, block.block_id),
-        None,
-    )
+                key = uri_key(output["uri"]) + pack_output(height, index, number)
+                artifacts.append((key, b"" if digest is None else from_hex(digest[7:])))
+    header, at = block.header, keys.height_key(height)
+    proposal = header.proposer + keys.U64.pack(header.sequence), keys.PROPOSAL.pack(height, block.block_id)
+    entries = {keys.TRANSACTIONS: transactions, keys.RUNS: runs, keys.ARTIFACTS: artifacts, keys.PROPOSALS: [proposal]}
     if len(block.spans) > 1:
-        yield keys.SUBTREES, keys.height_key(height), b"".join(block.spans), None
+        entries[keys.SUBTREES] = [(at, b"".join(block.spans))]
     if block.link.mode is Mode.EPOCH:
-        yield keys.EPOCHS, keys.U64.pack(block.link.epoch), keys.U64.pack(height), None
+        entries[keys.EPOCHS] = [(keys.U64.pack(block.link.epoch), at)]
+    return entries
 
 
 def place_of(database: str, key: bytes, value: bytes) -> int | None:
@@ -69,33 +70,40 @@ def place_of(database: str, key: bytes, value: bytes) -> int | None:
 
 def check_indexes(ledger: RawLedger, block: StoredBlock, found: Walked) -> None:
     """Every entry that follows from the block is stored, and its marks of duplicates and clashes are true."""
-    get, databases, entries = ledger.get, ledger.databases, found.entries
-    raw_get = ledger.raw_get
-    for database, key, value, index in entries_of(block):
-        entries[database] += 1
-        try:
-            stored = raw_get(key, db=databases[database])
-        except Exception:  # noqa: BLE001 - read again for the error in words
-            stored = get(database, key)
-        if stored != value:
-            _altered(ledger, block.height, index, database, key, value, stored, found.problems)
+    for database, pairs in entries_of(block).items():
+        found.entries[database] += len(pairs)
+        if pairs and ledger.get_many(database, [key for key, _ in pairs]) != pairs:
+            for key, value in pairs:
+                stored = ledger.get(database, key)
+                if stored != value:
+                    _altered(ledger, block.height, database, key, value, stored, found.problems)
     for index in block.marks[Mark.DUPLICATE]:
         _duplicate(ledger, block, index, found.problems)
     for index in block.marks[Mark.KEY_CLASH] - block.marks[Mark.DUPLICATE]:
         _marked_clash(ledger, block, index, found.problems)
 
 
+def _index_of(database: str, key: bytes, value: bytes) -> int | None:
+    """The transaction that an entry which should exist is about."""
+    if database == keys.TRANSACTIONS:
+        return keys.POSITION.unpack(value)[1]  # type: ignore[no-any-return]
+    if database == keys.RUNS:
+        return keys.POSITION.unpack_from(key, 16)[1]  # type: ignore[no-any-return]
+    if database == keys.ARTIFACTS:
+        return keys.OUTPUT.unpack(key[-keys.OUTPUT.size :])[1]  # type: ignore[no-any-return]
+    return None
+
+
 def _altered(
     ledger: RawLedger,
     height: int,
-    index: int | None,
     database: str,
     key: bytes,
     value: bytes,
     stored: bytes | None,
     problems: Problems,
 ) -> None:
-    where = f"{database} {key.hex()}"
+    where, index = f"{database} {key.hex()}", _index_of(database, key, value)
     if stored is None:
         problems.add(Problem("index-missing", database, value.hex(), "", height, index, where))
         return

@@ -64,7 +64,6 @@ class RawLedger:
         except LedgerCorrupt:
             self._environment.close()
             raise
-        self.raw_get: Final = self.transaction.get
         self.state: Final[dict[str, Any]] = {}  # what a visitor of `fsck.walk` keeps from block to block
 
     def _database(self, name: str) -> Any:
@@ -74,6 +73,11 @@ class RawLedger:
             raise LedgerCorrupt(
                 f"{self.path} has no database {name!r}: it is not a ledger, or it was cut or altered"
             ) from None
+
+    def is_overtaken(self) -> bool:
+        """Whether somebody has written to the file since it was opened here."""
+        moment: int = self._environment.info()["last_txnid"]
+        return moment != self.moment
 
     def close(self) -> None:
         """Release the file."""
@@ -90,10 +94,19 @@ class RawLedger:
             LedgerCorrupt: the file's pages do not hold together there.
         """
         try:
-            value: bytes | None = self.raw_get(key, db=self.databases[database])
+            value: bytes | None = self.transaction.get(key, db=self.databases[database])
         except lmdb.Error as error:
             raise LedgerCorrupt(f"database {database!r} cannot be read at key {key.hex():.80}: {error}") from None
         return value
+
+    def get_many(self, database: str, wanted: list[bytes]) -> list[tuple[bytes, bytes]]:
+        """(key, value) of those of `wanted` that are there, in that order; errors as in `get`."""
+        try:
+            with self.transaction.cursor(db=self.databases[database]) as cursor:
+                found: list[tuple[bytes, bytes]] = cursor.getmulti(wanted)
+        except lmdb.Error as error:
+            raise LedgerCorrupt(f"database {database!r} cannot be read at {len(wanted)} keys: {error}") from None
+        return found
 
     def block(self, height: int) -> memoryview | None:
         """Bytes of a block, or None; they live as long as this object. Errors as in `get`."""

@@ -14,9 +14,7 @@ verifying (the audit).
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -29,7 +27,7 @@ import lmdb
 from scichain_wf import limits
 from scichain_wf.crypto import merkle
 from scichain_wf.errors import InvariantViolation, LedgerCorrupt, LedgerError, LedgerFull, UnsupportedVersion
-from scichain_wf.ledger import engine, keys
+from scichain_wf.ledger import engine, files, keys
 from scichain_wf.ledger.batch import AppendBatch
 from scichain_wf.ledger.engine import Databases
 from scichain_wf.ledger.layout import DATA_FILE
@@ -88,7 +86,7 @@ class ChainStore:
         temporary: str | None = None
         try:
             if os.path.lexists(directory / DATA_FILE):
-                raise _exists(directory)
+                raise files.exists(directory)
             made = not directory.exists()
             directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
             temporary = tempfile.mkdtemp(prefix=".create-", dir=directory)
@@ -106,15 +104,15 @@ class ChainStore:
                     txn.put(keys.META_CHAIN, merkle.leaf_hash(link.encode()), db=meta)
             finally:
                 environment.close()
-            _move_file(Path(temporary, DATA_FILE), directory)
+            files.move_file(Path(temporary, DATA_FILE), directory)
             made = False
         except lmdb.Error as error:
             raise engine.failure(error, directory, "creating the ledger") from error
         except OSError as error:
-            raise _os_failure(error, directory, "creating the ledger") from error
+            raise files.os_failure(error, directory, "creating the ledger") from error
         finally:
             if temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
+                files.discard(temporary)
             if made:
                 with suppress(OSError):  # the first error is the one to tell
                     directory.rmdir()
@@ -264,19 +262,19 @@ class ChainStore:
                     raise InvariantViolation("ledger: a snapshot inside a batch")
                 temporary = tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)
                 self._env.copy(temporary, compact=True)
-            _sync(Path(temporary, DATA_FILE))
-            _sync(Path(temporary))
+            files.sync(Path(temporary, DATA_FILE))
+            files.sync(Path(temporary))
             Path(temporary).rename(target)
             temporary = str(target)  # a name that may not last is taken back
-            _sync(target.parent)
+            files.sync(target.parent)
             temporary = None
         except lmdb.Error as error:
             raise engine.failure(error, target.parent, "writing a snapshot") from error
         except OSError as error:
-            raise _os_failure(error, target.parent, "writing a snapshot") from error
+            raise files.os_failure(error, target.parent, "writing a snapshot") from error
         finally:
             if temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
+                files.discard(temporary)
 
     # --- inside -------------------------------------------------------------------------------------
     def _refused(self) -> str:
@@ -359,40 +357,3 @@ def _check_format(directory: Path, environment: lmdb.Environment) -> None:
         raise UnsupportedVersion(
             f"{directory} is of ledger format {int(text)}; this scichain-wf reads {keys.FORMAT}: install a newer one"
         )
-
-
-def _exists(directory: Path) -> LedgerError:
-    return LedgerError(f"{directory} holds a ledger already, left as it is: open it, or choose another directory")
-
-
-def _move_file(source: Path, directory: Path) -> None:
-    """Give a complete file its name, never over another, and make the name durable."""
-    target = directory / DATA_FILE
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise _exists(directory) from None
-    except OSError:  # no hard links here (FAT, some FUSE)
-        if os.path.lexists(target):
-            raise _exists(directory) from None
-        source.rename(target)
-    try:
-        _sync(directory)
-        _sync(directory.parent)
-    except OSError:  # a name that may not last is taken back: the caller is told that nothing was created
-        target.unlink()
-        raise
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _os_failure(error: OSError, path: Path, doing: str) -> LedgerError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return LedgerFull(f"{path}: no room left while {doing} ({error.strerror}); free space or raise the quota")
-    return LedgerError(f"{path}: {error.strerror} while {doing}; check that the directory exists and may be written")

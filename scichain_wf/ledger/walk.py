@@ -191,7 +191,8 @@ def _keys_of(ledger: RawLedger, summary: Survey, height: int) -> frozenset[tuple
                 entries.add((keys.CERTIFICATES, keys.height_key(height)))
             block = _block(ledger, summary, link.value, b"", scratch.problems)
             if block is not None:
-                entries.update((database, key) for database, key, _, _ in entries_of(block))
+                for database, pairs in entries_of(block).items():
+                    entries.update((database, key) for key, _ in pairs)
     except DecodeError:
         pass  # named where the height is walked
     return frozenset(entries)

@@ -22,7 +22,7 @@ from scichain_wf import limits
 NEVER: Final = r"(?!)"
 """Matches nothing: for what is left to `check`."""
 
-_DEPTH: Final = 2
+_DEPTH: Final = 3
 """Levels of lists and objects in a free value that are worth a pattern; each level doubles its length."""
 _ENUMERATED_MAX: Final = 20
 
@@ -53,12 +53,14 @@ def integer(minimum: int, maximum: int) -> str:
     """An integer within bounds; near a bound that is no power of ten some are left to `check`."""
     if maximum - minimum <= _ENUMERATED_MAX:
         return constants(range(minimum, maximum + 1))
-    ways = [_up_to(maximum)] if maximum > 0 else []
-    if minimum < 0:
-        ways.append(f"-{_up_to(-minimum)}" if minimum < -1 else "-1")
-    if minimum <= 0 <= maximum:
+    if minimum > 1 or maximum < 1:
+        return NEVER
+    ways = [_up_to(maximum)]
+    if minimum <= 0:
         ways.append("0")
-    return f"(?:{'|'.join(ways)})" if minimum <= 1 else NEVER
+    if minimum < 0:
+        ways.append(f"-{_up_to(-minimum)}")
+    return f"(?:{'|'.join(ways)})"
 
 
 def _up_to(maximum: int) -> str:

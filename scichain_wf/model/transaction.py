@@ -23,6 +23,7 @@ from scichain_wf.model.schema import DIGEST, KEY, NAME, TIME_US, Choice, Record,
 from scichain_wf.model.text import digest_bytes, digest_text, hex_bytes
 
 if TYPE_CHECKING:
+    from scichain_wf.model.fast import Match
     from scichain_wf.model.schema import Field
 
 TransactionKey = NewType("TransactionKey", bytes)
@@ -58,6 +59,9 @@ def record_of(kind: str) -> Record:
 
 
 _RECORDS: dict[str, Record] = {}
+_MATCHES: dict[str, Match] = {}
+_CHECKED: dict[str, int] = {}
+_CHECKED_MAX: Final = 1_000  # after so many records of a kind, compiling its pattern (some 50 ms) pays soon
 _TASK: Final = Kind.TASK.value  # comparing with a member of an enum costs several times as much
 _EPOCH: Final = Kind.EPOCH.value
 _SMALL_BYTES: Final = 32 * limits.ARTIFACTS_PER_TASK_MAX  # the shortest artifact, {"role":…}, takes more than 32
@@ -75,12 +79,21 @@ def parse(data: bytes | memoryview) -> JsonObject:
         data = bytes(data)
     value = canonical.parse(data, limits.EPOCH_TRANSACTION_BYTES_MAX)
     kind = value.get("kind") if type(value) is dict else None
-    record = _RECORDS.get(kind) if type(kind) is str else None
-    if record is None or not record.matches(data):
+    matches = _MATCHES.get(kind) if type(kind) is str else None
+    if matches is None or not matches(data):
         check(value)
+        if matches is None:
+            _count(cast("str", kind))
     if len(data) > _SMALL_BYTES:
         _check_extent(cast("JsonObject", value), data)
     return cast("JsonObject", value)
+
+
+def _count(kind: str) -> None:
+    """Note that a record of `kind` was checked without its pattern."""
+    _CHECKED[kind] = _CHECKED.get(kind, 0) + 1
+    if _CHECKED[kind] >= _CHECKED_MAX:
+        _MATCHES[kind] = _RECORDS[kind].matches
 
 
 def check(value: object) -> None:

@@ -146,6 +146,18 @@ class _Pending:
     files: list[tuple[Source, str]]
 
 
+@dataclass(slots=True)
+class _Backlog:
+    """What one call to a source gave and was not taken yet; `is_all`: the source has no more as of this look."""
+
+    frames: deque[tuple[str, bytes]]
+    is_all: bool
+
+    @classmethod
+    def of(cls, frames: list[tuple[str, bytes]]) -> _Backlog:
+        return cls(deque(frames), sum(len(data) for _, data in frames) < limits.OUTBOX_READ_BYTES_MAX // 2)
+
+
 class Intake:
     """Everything an agent has taken in and not seen committed."""
 
@@ -155,7 +167,7 @@ class Intake:
         self._log = log
         self._pending: dict[bytes, _Pending] = {}  # in the order they were read
         self._questions: dict[bytes, Item] = {}
-        self._backlog: dict[Source, deque[tuple[str, bytes]]] = {}
+        self._backlog: dict[Source, _Backlog] = {}
         self._pending_bytes = 0
         self.sources: list[Source] = []
         self.taken = 0
@@ -183,12 +195,15 @@ class Intake:
         """
         if self.is_full:
             return [], True
-        backlog = self._backlog.pop(source, None) or deque(source.read())
-        count = min(len(backlog), limits.LOOK_TRANSACTIONS_MAX)
-        taken = [self._take(source, *backlog.popleft()) for _ in range(count)]
-        if backlog:
+        backlog = self._backlog.pop(source, None) or _Backlog.of(source.read())
+        count = min(len(backlog.frames), limits.LOOK_TRANSACTIONS_MAX)
+        taken = [self._take(source, *backlog.frames.popleft()) for _ in range(count)]
+        more = bool(backlog.frames) or not backlog.is_all
+        if more:
+            backlog.is_all = False  # what is left over says nothing of what has come meanwhile
+        if backlog.frames:
             self._backlog[source] = backlog
-        return [item for item in taken if item is not None], count == limits.LOOK_TRANSACTIONS_MAX
+        return [item for item in taken if item is not None], more
 
     def questions(self) -> list[tuple[bytes, bytes]]:
         """(key, id) of transactions storage is to be asked about."""

@@ -45,7 +45,7 @@ def say(line: str) -> None:
         os._exit(5)
 
 
-def work(directory: Path, candidates: list[Any], task: dict[str, Any], phase: Any) -> None:
+def work(directory: Path, candidates: list[Any], genesis: Block, task: dict[str, Any], phase: Any) -> None:
     """Append what is missing, `batch` blocks a commit, up to `until` of them; then copy and create where asked."""
     with ChainStore.open(directory) as store:
         with store.view() as view:
@@ -68,7 +68,7 @@ def work(directory: Path, candidates: list[Any], task: dict[str, Any], phase: An
             store.snapshot(directory.parent / task["copy"])
             say("copied")
     if task["create"]:
-        ChainStore.create(directory.parent / task["create"], Block.decode(Path(task["genesis"]).read_bytes())).close()
+        ChainStore.create(directory.parent / task["create"], genesis).close()
         say("created")
 
 
@@ -77,10 +77,11 @@ def main() -> None:
     if task["small_map"]:
         limits.MAP_BYTES_START = 1 << 18  # type: ignore[misc]  # so that it grows in every run
         store_module._RESERVE_BYTES = 0  # type: ignore[misc]
+    genesis = Block.decode(Path(task["genesis"]).read_bytes())
     candidates = pickle.loads(Path(task["candidates"]).read_bytes())  # noqa: S301 - the parent wrote it
     with tempfile.TemporaryDirectory() as temporary:  # everything once, so that nothing is imported later
         rehearsal = Path(temporary, "rehearsal")
-        with ChainStore.create(rehearsal, Block.decode(Path(task["genesis"]).read_bytes())) as store:
+        with ChainStore.create(rehearsal, genesis) as store:
             store.snapshot(Path(temporary, "copy"))
             with store.view() as view:
                 view.root()
@@ -88,7 +89,7 @@ def main() -> None:
         say("ready")
         sys.stdin.readline()
         try:
-            work(Path(task["directory"]), candidates, task, phase)
+            work(Path(task["directory"]), candidates, genesis, task, phase)
             say("done")
             os._exit(0)  # at once, like the other ends: what Python does on leaving is not under test
         except LedgerError as error:

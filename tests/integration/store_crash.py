@@ -318,6 +318,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=0, help="in each phase")
     parser.add_argument("--faults", action="store_true", help="each system call failed once, and killed at each write")
+    parser.add_argument("--call", action="append", help="only this system call (repeatable)")
     parser.add_argument("--blocks", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--directory", type=Path, help="on the file system to test")
@@ -328,8 +329,10 @@ def main() -> None:
             print(f"SIGKILL, seed {options.seed}:", dict(kills(reference, options.kills, options.seed)), flush=True)
         if options.faults:
             faults = [*((call, "signal=KILL") for call in KILL_CALLS), *FAULTS]
-            for end, number in disturbances(reference, faults).items():
-                print(f"{number:>5}  {end}", flush=True)
+            for fault in faults:
+                if not options.call or fault[0] in options.call:
+                    for end, number in disturbances(reference, [fault]).items():
+                        print(f"{number:>5}  {end}", flush=True)
 
 
 if __name__ == "__main__":

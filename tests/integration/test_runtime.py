@@ -165,6 +165,17 @@ def test_what_was_appended_and_not_flushed_is_committed_by_stop(chain: Path) -> 
     assert_committed_once(chain, emitted)
 
 
+def test_a_burst_larger_than_one_look_is_flushed_whole(chain: Path) -> None:
+    """Spec: LOSS-1. More than the agents read at once, and more than they keep in flight."""
+    with running(chain, 2) as service:
+        records = Records(service.chain)
+        emitted = records.tasks(4_000)
+        emit(service, emitted)
+        summary = service.flush(records.run, timeout_s=120)
+        assert sum(summary.transactions.values()) == summary.tasks == 4_000
+    assert_committed_once(chain, emitted)
+
+
 def test_the_same_record_twice_is_committed_once(chain: Path) -> None:
     """Spec: SAFE-6."""
     with running(chain) as service:

@@ -17,6 +17,8 @@ from scichain_wf.model.checkpoint import Checkpoint
 from tests.chains import small_chain
 from tests.unit.audit.support import ids, put
 
+pytestmark = pytest.mark.usefixtures("children")
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:

@@ -32,6 +32,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "chain"
 
 
+@pytest.mark.usefixtures("children")
 def test_an_honest_chain_is_verified_by_child_processes(root: Path) -> None:
     small_chain(root).close()
     seen: list[tuple[int, int]] = []

@@ -81,6 +81,7 @@ def test_changed_and_missing_files_are_named_with_the_task_that_made_them(record
     assert "3.txt" in result.sentence()
 
 
+@pytest.mark.usefixtures("children")
 def test_one_file_is_proved_by_a_child_process(recorded: Recorded) -> None:
     chain, work = recorded
     result = audit.verify_artifact(chain.root, work / "out/3.txt", trust_root=chain.builder.chain)

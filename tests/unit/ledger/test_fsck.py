@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 
 from scichain_wf.errors import LedgerCorrupt, LedgerError, UsageError
-from scichain_wf.ledger import keys, rawread
+from scichain_wf.ledger import fsck as fsck_module
+from scichain_wf.ledger import isolate, keys, rawread
 from scichain_wf.ledger.fsck import FsckReport, check, fsck, rebuild
 from scichain_wf.ledger.isolate import Call, Crash, Inline, Pool, isolated, result
 from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.ledger.problem import PROBLEMS_PER_CODE_MAX, Problem, Problems
 from scichain_wf.ledger.stored import Walked
 from scichain_wf.ledger.walk import survey
-from tests.chains import DiskChain, small_chain
+from tests.chains import DiskChain, InProcess, small_chain
 from tests.unit.audit.support import get, put
 
 
@@ -163,6 +164,93 @@ def test_a_chain_that_grows_between_two_looks_is_not_judged(tmp_path: Path) -> N
                 check(Inline(), summary)
         finally:
             rawread.release()
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No child processes: what follows is seen by the coverage measurement."""
+    for module in (fsck_module, isolate):
+        monkeypatch.setattr(module, "Pool", InProcess)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_rebuilding_looks_at_every_record(root: Path, tmp_path: Path) -> None:
+    report = rebuild(root, tmp_path / "new")
+    assert (report.size, report.chain) == (6, bytes.fromhex((root / "trust-root").read_text().strip()[-64:]))
+    link = get(root, keys.LINKS, height(4))
+    put(root, [(keys.LINKS, height(4), link.replace(b'"writer":1', b'"writer":2'))])
+    with pytest.raises(LedgerCorrupt, match=r"does not follow|cannot be rebuilt"):
+        rebuild(root, tmp_path / "newer")
+    rawread.release()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_links_that_are_no_links_are_named(root: Path) -> None:
+    link = get(root, keys.LINKS, height(4))
+    for changed, code in (
+        (b"{}", "link-form"),
+        (link.replace(b'"height":4', b'"height":7'), "link-height"),
+        (link.replace(b'"version":1', b'"version":2'), "newer-version"),
+        (link.replace(b'"annotations":[]', b'"annotations":[{"index":900,"mark":"contested"}]'), "annotation-index"),
+    ):
+        put(root, [(keys.LINKS, height(4), changed)])
+        assert code in codes(root)
+    put(root, [(keys.LINKS, height(4), link)])
+    block = get(root, keys.BLOCKS, height(4))
+    for changed, code in (
+        (block[:-1], "block-form"),
+        (block.replace(b'"count":4', b'"count":3'), "block-count"),
+        (block.replace(b'"status":"ok"', b'"status":"no"'), "transaction-form"),
+        (block.replace(b'"version":1}', b'"version":2}'), "newer-version"),
+    ):
+        assert changed != block
+        put(root, [(keys.BLOCKS, height(4), changed)])
+        assert code in codes(root)
+
+
+def test_a_transaction_of_another_chain_is_named(root: Path, tmp_path: Path) -> None:
+    small_chain(tmp_path / "other", seed=2).close()
+    put(root, [(keys.BLOCKS, height(4), get(tmp_path / "other", keys.BLOCKS, height(4)))])
+    assert {"transaction-chain", "block-id"} <= codes(root)
+
+
+def test_an_outline_that_cannot_be_read(root: Path) -> None:
+    put(root, [(keys.LINKS, height(number), None) for number in range(6)])
+    with pytest.raises(LedgerCorrupt, match="genesis"):
+        codes(root)
+    rawread.release()
+
+
+def test_a_changed_chain_id_is_named(root: Path) -> None:
+    put(root, [(keys.META, keys.META_CHAIN, bytes(32))])
+    assert codes(root) == {"meta-chain"}
+
+
+def test_entries_that_say_no_place_are_named(root: Path) -> None:
+    for database, key, value in (
+        (keys.TRANSACTIONS, b"short", b""),
+        (keys.ARTIFACTS, b"short", b""),
+        (keys.RUNS, b"short", b""),
+        (keys.PROPOSALS, b"short", b""),
+        (keys.TREE, b"\xff" * 9, bytes(32)),
+        (keys.TREE, b"short", bytes(32)),
+        (keys.CERTIFICATES, b"short", b""),
+    ):
+        put(root, [(database, key, value)])
+        assert {"index-surplus", "index-count"} <= codes(root)
+        put(root, [(database, key, None)])
+
+
+def _crash_always(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_file_that_kills_every_reader_is_given_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fsck_module, "CRASHES_MAX", 3)
+    directory = ChainLayout(root).live_ledger()
+    with Pool(1) as pool:
+        found = check(pool, result(pool, survey, directory), _crash_always)
+    assert any("was not looked at" in problem.actual for problem in found.problems.kept)
 
 
 # --- children -----------------------------------------------------------------------------------------

@@ -1,240 +1,46 @@
-"""The ledger tail against a naive model that forgets nothing, and its bounds in bytes."""
+"""The ledger tail: what goes and what stays, its bounds in bytes, and what it says where there is no room."""
 
 from __future__ import annotations
 
-import functools
-import resource
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
 
 import lmdb
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from scichain_wf import limits
 from scichain_wf.crypto.hashing import sha256
 from scichain_wf.errors import LedgerCorrupt, LedgerError, LedgerFull, UsageError
 from scichain_wf.ledger.filter import MembershipFilter
 from scichain_wf.ledger.keys import uri_key
-from scichain_wf.ledger.prepared import PreparedBlock, prepared
+from scichain_wf.ledger.prepared import prepared
 from scichain_wf.ledger.standing import Standing
 from scichain_wf.ledger.tail import LedgerTail
 from scichain_wf.ledger.tailfile import NoRoom, TailFile
 from scichain_wf.model.block import Block
 from scichain_wf.model.bodies import Kind
-from scichain_wf.model.link import Annotation, Link, Mark, Mode
+from scichain_wf.model.link import Mode
 from scichain_wf.model.uri import work_uri
 from tests.builders import ROOT_ID, Candidate, ChainBuilder
 from tests.golden.vectors import Chain
-
-SMALL = limits.TAIL_BYTES_MIN
-SALT = bytes(range(16))
-PEER, OTHER_PEER = bytes([1]) * 32, bytes([2]) * 32
-FILES = 12
-BLOCKS = 70
-
-
-class Step(NamedTuple):
-    """A committed block, and every version the chain has recorded when it is appended."""
-
-    link: Link
-    block: PreparedBlock
-    versions: dict[str, set[bytes | None]]
-
-    def append_to(self, tail: LedgerTail) -> None:
-        tail.append(self.link.encode(), self.block.block.encode(), self.block)
-
-
-def uri(number: int) -> str:
-    return work_uri(ROOT_ID, b"file%d" % number)
-
-
-@functools.cache
-def steps() -> list[Step]:
-    """A chain of blocks of up to 60 kB that produce a few files again and again, some without a digest."""
-    builder = ChainBuilder(seed=11)
-    chain = Chain(builder)
-    candidates = [Candidate(builder.genesis, Mode.EPOCH, None, 0)]
-    versions: dict[str, set[bytes | None]] = {}
-    made: list[Step] = []
-
-    def append(candidate: Candidate) -> None:
-        link = chain.append(candidate)
-        block = prepared(candidate.block)
-        skipped = {mark.index for mark in link.annotations if mark.mark is Mark.DUPLICATE}
-        for index, value in enumerate(block.parsed):
-            if value["kind"] == Kind.TASK and index not in skipped:
-                for output in cast("dict[str, Any]", value)["body"]["outputs"]:
-                    digest = bytes.fromhex(output["digest"][7:]) if "digest" in output else None
-                    versions.setdefault(output["uri"], set()).add(digest)
-        made.append(Step(link, block, {name: set(known) for name, known in versions.items()}))
-
-    append(candidates[0])
-    for candidate in builder.join_all():
-        append(candidate)
-    for number in range(BLOCKS):
-        builder.random.seed(number)
-        outputs = [
-            builder.artifact(f"file{builder.random.randrange(FILES)}", content)
-            for content in (b"%d" % builder.random.randrange(9), None if number % 7 == 5 else b"x")
-        ]
-        text = "x" * (60_000 if number % 3 else 500)
-        transactions = [builder.task(f"t {number}", [], outputs), builder.transaction(Kind.NOTE, {"text": text})]
-        annotations: tuple[Annotation, ...] = ()
-        if number % 10 == 9:
-            transactions.append(builder.task("twice", [], [builder.artifact("only a duplicate made it", b"x")]))
-            annotations = (Annotation(2, Mark.DUPLICATE),)
-        append(builder.poet(builder.block(1, transactions), annotations))
-    return made
-
-
-def foreign(number: int, size_bytes: int = 10_000) -> Block:
-    builder = ChainBuilder(seed=1_000 + number)
-    texts = ["x" * min(size_bytes - at, limits.TEXT_CHARS_MAX) for at in range(0, size_bytes, limits.TEXT_CHARS_MAX)]
-    return builder.block(2, [builder.transaction(Kind.NOTE, {"text": text}) for text in texts])
-
-
-def size_bytes(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*"))
-
-
-@contextmanager
-def opened(directory: Path, bytes_max: int = SMALL) -> Iterator[LedgerTail]:
-    tail = LedgerTail.open(directory, bytes_max, SALT)
-    try:
-        yield tail
-    finally:
-        tail.close()
+from tests.unit.ledger.tail_chain import (
+    OTHER_PEER,
+    PEER,
+    SALT,
+    SMALL,
+    check_standing,
+    file_limit,
+    foreign,
+    opened,
+    size_bytes,
+    steps,
+)
 
 
 @pytest.fixture
 def tail(tmp_path: Path) -> Iterator[LedgerTail]:
     with opened(tmp_path / "tail") as made:
         yield made
-
-
-def truth(step: Step, name: str, digest: bytes) -> Standing:
-    """What a ledger that forgets nothing says."""
-    versions = step.versions.get(name, set())
-    if digest in versions:
-        return Standing.KNOWN
-    if None in versions:
-        return Standing.UNHASHED
-    return Standing.OTHER if versions else Standing.NEW
-
-
-def check_standing(tail: LedgerTail, step: Step) -> None:
-    """The tail agrees with the truth or does not know; while its filter covers, a miss is sure."""
-    for number in (*range(FILES), 999):
-        for digest in (sha256(b"0"), sha256(b"5"), sha256(b"x"), sha256(b"never")):
-            said, true = tail.lookup(uri(number), digest), truth(step, uri(number), digest)
-            allowed = {true, Standing.UNKNOWN} | ({Standing.UNHASHED} if true is Standing.KNOWN else set())
-            assert said in allowed
-            if true is Standing.NEW:
-                assert (said is Standing.NEW) == tail.filter_covers
-
-
-class TailMachine(RuleBasedStateMachine):
-    """Random use of a tail of the smallest size; every answer held against the model."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.directory = Path(tempfile.mkdtemp(prefix="scichain-tail-"))
-        self.tail = LedgerTail.open(self.directory, SMALL, SALT)
-        self.next = 0
-        self.own: dict[bytes, Block] = {}
-        self.held: dict[bytes, tuple[bytes, Block]] = {}
-
-    @initialize(start=st.sampled_from([0, 0, 0, 5]))
-    def begin(self, start: int) -> None:
-        self.next = start
-
-    @precondition(lambda self: self.next < len(steps()))
-    @rule(count=st.integers(1, 8))
-    def append(self, count: int) -> None:
-        for step in steps()[self.next : self.next + count]:
-            step.append_to(self.tail)
-            self.next = step.link.height + 1
-
-    @rule(number=st.integers(0, 5), size=st.sampled_from([100, 30_000]))
-    def pin(self, number: int, size: int) -> None:
-        block = foreign(number, size)
-        self.tail.pin(block)
-        self.own[block.id] = block
-
-    @rule(number=st.integers(0, 5), size=st.sampled_from([100, 30_000]))
-    def unpin(self, number: int, size: int) -> None:
-        block_id = foreign(number, size).id
-        self.tail.unpin(block_id)
-        self.own.pop(block_id, None)
-
-    @rule(number=st.integers(6, 20), peer=st.sampled_from([PEER, OTHER_PEER]))
-    def hold(self, number: int, peer: bytes) -> None:
-        block = foreign(number)
-        if self.tail.hold(peer, block):
-            self.held.setdefault(block.id, (peer, block))
-
-    @rule(number=st.integers(6, 20))
-    def release(self, number: int) -> None:
-        self.tail.release(foreign(number).id)
-        self.held.pop(foreign(number).id, None)
-
-    @rule()
-    def reopen(self) -> None:
-        self.tail.close()
-        self.tail = LedgerTail.open(self.directory, SMALL, SALT)
-
-    @rule()
-    def crash(self) -> None:
-        """The file as it is, the filter as some earlier process left it."""
-        self.tail._file.close()
-        self.tail = LedgerTail.open(self.directory, SMALL, SALT)
-
-    @rule()
-    def adopt(self) -> None:
-        head = self.tail.head()
-        if head is not None and self.tail.covers_from:
-            step = steps()[self.tail.covers_from - 1]
-            assert self.tail.adopt(MembershipFilter(SALT, map(uri_key, step.versions)), self.tail.covers_from)
-            assert self.tail.filter_covers
-
-    @invariant()
-    def it_agrees_with_the_model(self) -> None:
-        head = self.tail.head()
-        assert (head is None) or head == (self.next - 1, steps()[self.next - 1].link.hash)
-        if head is None:
-            assert self.tail.lookup(uri(0), sha256(b"0")) is Standing.UNKNOWN
-            return
-        assert self.tail.covers_from <= self.next
-        for height in range(self.next):
-            step, kept = steps()[height], height >= self.tail.covers_from
-            assert (self.tail.link(height) == step.link) is kept
-            assert (self.tail.block_bytes(height) == step.block.block.encode()) is kept
-        check_standing(self.tail, steps()[self.next - 1])
-
-    @invariant()
-    def own_and_foreign_blocks_are_kept(self) -> None:
-        assert {block.id: block for block in self.tail.pinned()} == self.own
-        for block_id, (_, block) in self.held.items():
-            assert self.tail.held(block_id) == block
-
-    @invariant()
-    def the_bytes_are_bounded(self) -> None:
-        assert size_bytes(self.directory) <= SMALL
-
-    def teardown(self) -> None:
-        self.tail.close()
-        shutil.rmtree(self.directory)
-
-
-TestTailAgainstAModel = TailMachine.TestCase
-TestTailAgainstAModel.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
 
 
 def test_blocks_go_oldest_first_and_new_stays_new(tail: LedgerTail) -> None:
@@ -467,17 +273,6 @@ def test_closing_a_tail_whose_directory_is_gone_is_fine(tmp_path: Path) -> None:
 
 
 # --- no room, and damage --------------------------------------------------------------------------------
-@contextmanager
-def file_limit(size: int) -> Iterator[None]:
-    """No file of this process can grow beyond `size`: what a full tmpfs is to LMDB."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_full_tmpfs_evicts_instead_of_failing(tmp_path: Path) -> None:
     bytes_max = 8 << 20
     with opened(tmp_path, bytes_max) as tail:

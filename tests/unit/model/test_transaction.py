@@ -157,3 +157,17 @@ def test_the_hook_path_imports_no_cryptography() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_after_many_records_of_a_kind_its_pattern_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transactions, "_CHECKED_MAX", 3)
+    monkeypatch.setattr(transactions, "_CHECKED", {})
+    monkeypatch.setattr(transactions, "_MATCHES", {})
+    data = chain()[1]["task"].encode()
+    for _ in range(3):
+        assert "task" not in transactions._MATCHES
+        transactions.parse(data)
+    assert "task" in transactions._MATCHES
+    monkeypatch.setattr(transactions, "check", None)
+    assert canonical.dumps(transactions.parse(data)) == data
+    assert canonical.dumps(transactions.parse(memoryview(data))) == data

@@ -338,6 +338,32 @@ def test_files_are_removed_when_everything_in_them_is_committed(outbox: Path, tm
     assert not outbox.exists()
 
 
+def test_an_outbox_is_taken_in_by_small_bites_and_whole(
+    outbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spec: LOSS-1. A flush may only believe to have read everything when it has."""
+    monkeypatch.setattr(limits, "LOOK_TRANSACTIONS_MAX", 4)
+    monkeypatch.setattr(limits, "OUTBOX_READ_BYTES_MAX", 6_000)  # about ten records: a call does not give all
+    build = ChainBuilder()
+    intake = Intake(build.chain, tmp_path / "refused", Log("test"))
+    source = OutboxSource(outbox, asks=False)
+    writer = OutboxWriter(outbox)
+    for number in range(30):
+        writer.append(build.task(f"t{number}").encode())
+    sizes, more = [], True
+    while more:
+        items, more = intake.read(source)
+        sizes.append(len(items))
+    assert sum(sizes) == 30
+    assert max(sizes) == 4
+    for number in range(5):
+        writer.append(build.task(f"u{number}").encode())
+    assert len(intake.read(source)[0]) == 4
+    writer.append(build.task("came meanwhile").encode())
+    assert [(len(items), more) for items, more in (intake.read(source), intake.read(source))] == [(1, True), (1, False)]
+    source.close()
+
+
 def test_a_full_intake_lets_the_outbox_wait(outbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "POOL_TRANSACTIONS_MAX", 1)
     build = ChainBuilder()

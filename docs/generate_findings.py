@@ -1,0 +1,39 @@
+"""Write docs/reference/findings.md from the catalogue of findings.
+
+`python docs/generate_findings.py` writes it; with `--check` it writes nothing and exits 1 where it is not current.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from scichain_wf.audit.catalogue import CATALOGUE
+
+PAGE: Final = Path(__file__).parent / "reference" / "findings.md"
+
+
+def page() -> str:
+    """The page's text."""
+    lines = [
+        "# Findings",
+        "",
+        "What `scichain-wf verify` can report. An *error* makes the verdict FAILED, *unchecked* makes it INCOMPLETE,",
+        "*warning* VERIFIED WITH WARNINGS; *info* changes nothing. Ids are never reused.",
+    ]
+    for entry in sorted(set(CATALOGUE.values())):
+        lines += ["", f"## {entry.id}: {entry.title}", "", f"*{entry.severity}.* {entry.meaning}", "", entry.remedy]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Write or check; returns the exit code."""
+    if "--check" in sys.argv[1:]:
+        return 0 if PAGE.read_text() == page() else 1
+    PAGE.write_text(page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
