@@ -67,7 +67,7 @@ class Roots:
         return next((place for place in self.places.get(root, []) if os.path.isdir(place)), None)
 
     def guessed(self, artifact: str) -> bytes | None:
-        """The artifact's root, if it is neither where it was recorded nor where the caller says, but where a copy is."""
+        """The place of the artifact's root, if it is neither the recorded one nor the caller's, but that of a copy."""
         scheme, _, rest = artifact.partition(":")
         root = rest.partition("/")[0]
         if scheme != "work" or root in self.overrides:

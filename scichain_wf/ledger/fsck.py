@@ -65,7 +65,7 @@ def fsck(chain_dir: Path, *, jobs: int | None = None, progress: Progress | None 
         progress: told about links done.
 
     Raises:
-        LedgerError: not a chain, or not readable.
+        LedgerError: not a chain, not readable, or written while it was checked.
         LedgerCorrupt: so broken that there is no outline to report on.
         UnsupportedVersion: of a format newer than this program reads.
     """
@@ -108,6 +108,9 @@ def check(
         visit: a further check of each block.
         heights: only these; then what is surplus in the indexes is not looked for.
         progress: told about links done.
+
+    Raises:
+        LedgerError: the ledger was written since the survey.
     """
     found = Walked()
     for problem in summary.problems:
@@ -132,17 +135,26 @@ def check(
             progress(done, len(places))
     if heights is None:
         _compare_counts(runner, summary, found, scanned)
-    if found.problems.kept and result(runner, is_overtaken, summary):
-        # Without a lock, which read-only media cannot have, a writer reuses the pages under a reader's feet.
-        raise LedgerError(
-            f"{summary.directory} was written while it was checked; check it after the run, or a snapshot"
-        )
+    if found.problems.kept:
+        _require_still(runner, summary)
     return found
 
 
 def is_overtaken(summary: Survey) -> bool:
     """Whether the ledger was written since the survey. To be run isolated."""
-    return shared(summary.directory, None).is_overtaken()
+    ledger = shared(summary.directory, None)
+    return ledger.moment != summary.moment or ledger.is_overtaken()
+
+
+def _require_still(runner: Runner, summary: Survey) -> None:
+    """Without a lock, which read-only media cannot have, a writer reuses the pages under a reader's feet."""
+    try:
+        overtaken: bool = result(runner, is_overtaken, summary)
+    except LedgerCorrupt:
+        return  # what kills its reader was not written by a storage node
+    if overtaken:
+        where = summary.directory
+        raise LedgerError(f"{where} was written while it was checked; check it after the run, or check a snapshot")
 
 
 def rebuild(chain_dir: Path, target: Path) -> FsckReport:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import lmdb
+import orjson
 
 from scichain_wf.audit.chain import verify_on
 from scichain_wf.audit.result import Verdict
@@ -30,6 +31,10 @@ from scichain_wf.ledger import keys, rawread
 from scichain_wf.ledger.isolate import Inline
 from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.model import certificate, transaction
+from scichain_wf.model.block import Header
+from scichain_wf.model.canonical import JsonObject
+from scichain_wf.model.epoch import Epoch
+from scichain_wf.model.link import Link
 
 FOUND: Final = frozenset({Verdict.FAILED, Verdict.INCOMPLETE})
 _STATE = struct.Struct("<QQ")
@@ -107,6 +112,18 @@ def remember_pure_functions() -> None:
     VerifyKey.is_valid_raw = lru_cache(100_000)(VerifyKey.is_valid_raw)  # type: ignore[method-assign]
     transaction.parse = lru_cache(1_000)(transaction.parse)
     certificate.decode = lru_cache(1_000)(certificate.decode)
+    for record in (Link, Header):
+        record.decode = lru_cache(1_000)(record.decode)  # type: ignore[method-assign]
+    known: dict[bytes, Epoch] = {}
+    read = Epoch.from_body
+
+    def from_body(body: JsonObject) -> Epoch:
+        spelled = orjson.dumps(body)
+        if spelled not in known:
+            known[spelled] = read(body)
+        return known[spelled]
+
+    Epoch.from_body = from_body  # type: ignore[method-assign, assignment]
 
 
 def flips_of(size_bytes: int) -> Iterator[Flip]:

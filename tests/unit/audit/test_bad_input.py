@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from scichain_wf import audit
 from scichain_wf.errors import LedgerError, ScichainError, UnsupportedVersion, UsageError
-from scichain_wf.ledger import keys
+from scichain_wf.ledger import keys, rawread
 from scichain_wf.ledger.fsck import fsck
 from scichain_wf.model.checkpoint import Checkpoint
 from tests.chains import small_chain
@@ -154,3 +155,23 @@ def test_an_unreadable_directory(root: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(LedgerError, match="Permission denied") as caught:
         audit.verify_chain(root, jobs=1)
     assert caught.value.exit_code == 3
+
+
+def test_a_chain_that_is_being_written_is_not_called_broken(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer reuses pages under a reader that holds no lock: what looks altered may only be newer."""
+    monkeypatch.setattr(rawread.RawLedger, "is_overtaken", lambda _: True)
+    assert outcome(root) == ("VERIFIED", 0)
+    put(root, [(keys.META, b"surplus", b"")])
+    assert outcome(root) == ("LedgerError", 3)
+
+
+def test_a_process_with_threads_verifies_too(root: Path) -> None:
+    """It must not be forked: its children are spawned."""
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        assert outcome(root) == ("VERIFIED", 0)
+    finally:
+        done.set()
+        thread.join()

@@ -152,7 +152,7 @@ def test_a_chain_whose_files_are_elsewhere_is_incomplete_unless_the_root_is_give
     shutil.copytree(chain.root, tmp_path / "a/b/chain")
     work.rename(tmp_path / "elsewhere")
     result = audit.verify_files(tmp_path / "a/b/chain", jobs=1)
-    assert result.exit_code != 0
+    assert (result.verdict, ids(result), result.counts["files-elsewhere"]) == (Verdict.INCOMPLETE, {"SC-FILE-006"}, 12)
     roots = {"00112233445566aa": tmp_path / "elsewhere"}
     assert audit.verify_files(tmp_path / "a/b/chain", roots=roots, jobs=1).exit_code == 0
 
@@ -204,8 +204,8 @@ def test_a_file_on_another_host_is_not_looked_for_here(work: Path) -> None:
     uri = file_uri(b"/data/x", "another-host.invalid")
     root = recorded_output(work, {"uri": uri, "role": "out", "state": "file", "digest": digest_text(bytes(32))})
     result = audit.verify_files(root, jobs=1)
-    assert result.counts["files-elsewhere"] == 1
-    assert result.exit_code != 1
+    assert (result.counts["files-elsewhere"], ids(result)) == (1, {"SC-FILE-006"})
+    assert "another-host.invalid" in result.findings[0].actual
 
 
 def test_two_tries_committed_in_the_other_order_than_they_ran_do_not_alarm(work: Path) -> None:
@@ -243,3 +243,20 @@ def test_a_record_after_the_checkpoint_is_not_proved_yet(work: Path) -> None:
     (work / "out.txt").write_text("x")
     result = look(chain.root, work / "out.txt")
     assert (result.verdict, ids(result)) == (Verdict.INCOMPLETE, {"SC-CHAIN-098"})
+
+
+def test_files_recorded_without_content_are_one_line(work: Path) -> None:
+    uri = file_uri(os.fsencode(work / "x"))
+    root = recorded_output(work, {"uri": uri, "role": "out", "state": "unhashed"})
+    (work / "x").write_text("x")
+    result = audit.verify_files(root, jobs=1)
+    assert (result.verdict, result.counts["files-unhashed"]) == (Verdict.VERIFIED, 1)
+    assert "SC-FILE-007" in {finding.id for finding in result.findings}
+
+
+def test_values_are_not_looked_for_on_disk(work: Path) -> None:
+    uri = f"value:{'0' * 32}/task/1"
+    value: JsonObject = {"uri": uri, "role": "out", "state": "file", "digest": digest_text(bytes(32))}
+    result = audit.verify_files(recorded_output(work, value), jobs=1)
+    assert result.verdict is Verdict.VERIFIED
+    assert not any(name.startswith("files-") for name in result.counts)
