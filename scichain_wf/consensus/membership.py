@@ -77,7 +77,7 @@ def genesis(
         slots=slots,
         statement=authority.sign(Domain.MEMBERSHIP, membership_statement(ZERO_DIGEST, 0, slots)),
         storage=storage,
-        delegation=authority.sign(Domain.DELEGATION, delegation_statement(ZERO_DIGEST, storage)),
+        delegation=authority.sign(Domain.DELEGATION, delegation_statement(ZERO_DIGEST, 0, storage)),
         members=(),
         settings=settings,
     )
@@ -104,7 +104,7 @@ def restated(
         slots=slots,
         statement=authority.sign(Domain.MEMBERSHIP, membership_statement(chain, generation, slots)),
         storage=writer,
-        delegation=authority.sign(Domain.DELEGATION, delegation_statement(chain, writer)),
+        delegation=authority.sign(Domain.DELEGATION, delegation_statement(chain, generation, writer)),
         members=(),
         settings=settings or current.settings,
     )

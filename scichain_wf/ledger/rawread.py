@@ -74,6 +74,15 @@ class RawLedger:
                 f"{self.path} has no database {name!r}: it is not a ledger, or it was cut or altered"
             ) from None
 
+    def surplus_names(self) -> list[bytes]:
+        """Names in the file that are no database of ours; errors as in `entries`."""
+        try:
+            with self.transaction.cursor() as cursor:
+                found = list(cursor.iternext(keys=True, values=False))
+        except lmdb.Error as error:
+            raise LedgerCorrupt(f"the names of {self.path}'s databases cannot be read: {error}") from None
+        return sorted(set(found) - {name.encode() for name in keys.DATABASES})
+
     def is_overtaken(self) -> bool:
         """Whether somebody has written to the file since it was opened here."""
         moment: int = self._environment.info()["last_txnid"]

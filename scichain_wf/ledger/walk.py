@@ -63,6 +63,8 @@ def survey(directory: Path) -> Survey:
     for key, value in ledger.entries(keys.META):
         if key not in (keys.META_FORMAT, keys.META_CHAIN):
             problems.add(Problem("index-surplus", "meta", "", value.hex(), key=f"meta {key.hex()}"))
+    for name in ledger.surplus_names():
+        problems.add(Problem("index-surplus", "the list of databases", key=name.hex()))
     size = _heights(ledger, problems)
     first = ledger.link_hash(0)
     if size == 0 or first is None:

@@ -213,7 +213,7 @@ class Epoch:
         authority, generation = self.authority, self.generation
         statement = membership_statement(chain, generation, self.slots)
         self._require(authority, Domain.MEMBERSHIP, self.statement, statement, "membership")
-        delegation = delegation_statement(chain, self.storage)
+        delegation = delegation_statement(chain, self.generation, self.storage)
         self._require(authority, Domain.DELEGATION, self.delegation, delegation, "storage key delegation")
         for member in self.members:
             slot = member.slot
@@ -233,9 +233,13 @@ def membership_statement(chain: bytes, generation: int, slots: int) -> bytes:
     return canonical.dumps({"chain": digest_text(chain), "generation": generation, "slots": slots})
 
 
-def delegation_statement(chain: bytes, storage: VerifyKey) -> bytes:
-    """What the authority signs (`Domain.DELEGATION`): whose signature counts as the storage node's."""
-    return canonical.dumps({"chain": digest_text(chain), "storage": public_key_text(storage.raw)})
+def delegation_statement(chain: bytes, generation: int, storage: VerifyKey) -> bytes:
+    """What the authority signs (`Domain.DELEGATION`): whose signature counts as the storage node's.
+
+    It names the generation, so that an old key's delegation does not outlive the next statement.
+    """
+    key = public_key_text(storage.raw)
+    return canonical.dumps({"chain": digest_text(chain), "generation": generation, "storage": key})
 
 
 def token_statement(chain: bytes, generation: int, slot: int, token: VerifyKey) -> bytes:

@@ -113,7 +113,7 @@ def remember_pure_functions() -> None:
     transaction.parse = lru_cache(1_000)(transaction.parse)
     certificate.decode = lru_cache(1_000)(certificate.decode)
     for record in (Link, Header):
-        record.decode = lru_cache(1_000)(record.decode)  # type: ignore[method-assign]
+        record.decode = lru_cache(1_000)(record.decode)  # type: ignore[method-assign, assignment]
     known: dict[bytes, Epoch] = {}
     read = Epoch.from_body
 
@@ -123,7 +123,7 @@ def remember_pure_functions() -> None:
             known[spelled] = read(body)
         return known[spelled]
 
-    Epoch.from_body = from_body  # type: ignore[method-assign, assignment]
+    Epoch.from_body = from_body  # type: ignore[method-assign]
 
 
 def flips_of(size_bytes: int) -> Iterator[Flip]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from scichain_wf.ledger.layout import ChainLayout
 from tests.benchmarks.generate import generate_chain
 from tests.chains import small_chain
-from tests.integration import byteflips, mutations
+from tests.integration import byteflips, changed_ledger, mutations
 from tests.integration.byteflips import Flip, Table
 
 _PER_BLOCK = 100
@@ -45,12 +45,12 @@ class Outcome:
 def mutate(root: Path, number: int, seed: int, full_sample: int) -> Outcome:
     """Make `number` mutations on the chain in `root`; `full_sample` of them are verified in full as well."""
     byteflips.remember_pure_functions()
-    ledger, rng, outcome = mutations.Ledger(ChainLayout(root)), random.Random(seed), Outcome()
+    ledger, rng, outcome = changed_ledger.Ledger(ChainLayout(root)), random.Random(seed), Outcome()
     mutations.take_counts(ledger)
     sample = set(rng.sample(range(number), min(full_sample, number)))
     for count in range(number):
         mutation = mutations.make(ledger, rng)
-        with mutations.applied(ledger, mutation):
+        with changed_ledger.applied(ledger, mutation):
             found, by_full = mutations.judge(ledger, mutation)
             if count in sample and not by_full:
                 outcome.sampled += 1

@@ -90,9 +90,9 @@ def assert_committed_once(chain: Path, records: list[Transaction]) -> None:
     assert_verifies(chain)
 
 
-def assert_verifies(chain: Path) -> None:
+def assert_verifies(chain: Path, checkpoint: bytes | None = None) -> None:
     """The auditor, which shares no code with the runtime, has nothing to complain about."""
-    result = audit.verify_chain(chain)
+    result = audit.verify_chain(chain, checkpoint=checkpoint)
     assert result.exit_code == 0, result
 
 

@@ -11,7 +11,7 @@ from scichain_wf import audit
 from scichain_wf.ledger.layout import ChainLayout
 from tests.benchmarks.generate import generate_chain
 from tests.chains import small_chain
-from tests.integration import byteflips, mutations
+from tests.integration import byteflips, changed_ledger, mutation_kinds
 from tests.integration.flips import mutate
 
 
@@ -61,12 +61,12 @@ def test_random_mutations_of_records_and_fields_are_found(tmp_path: Path) -> Non
     assert outcome.sound_after
 
 
-@pytest.mark.parametrize("maker", [maker for _, maker in mutations.MAKERS], ids=lambda maker: maker.__name__)
-def test_each_kind_of_mutation_is_found_by_the_auditor_proper(tmp_path: Path, maker: mutations.Maker) -> None:
+@pytest.mark.parametrize("maker", [maker for _, maker in mutation_kinds.MAKERS], ids=lambda maker: maker.__name__)
+def test_each_kind_of_mutation_is_found_by_the_auditor_proper(tmp_path: Path, maker: mutation_kinds.Maker) -> None:
     generate_chain(tmp_path / "chain", 60, per_block=30)
-    ledger = mutations.Ledger(ChainLayout(tmp_path / "chain"))
+    ledger = changed_ledger.Ledger(ChainLayout(tmp_path / "chain"))
     mutation = maker(ledger, random.Random(4))
-    with mutations.applied(ledger, mutation):
+    with changed_ledger.applied(ledger, mutation):
         ledger.close()
         assert audit.verify_chain(tmp_path / "chain", jobs=1).exit_code in {1, 3}, mutation
     ledger.close()

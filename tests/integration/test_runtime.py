@@ -20,6 +20,7 @@ from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.model.canonical import JsonObject
 from scichain_wf.model.checkpoint import Checkpoint
 from scichain_wf.model.text import digest_text
+from scichain_wf.model.transaction import Transaction
 from tests.integration.service_kit import (
     Records,
     assert_committed_once,
@@ -104,7 +105,9 @@ def test_a_changed_input_is_contested_and_its_record_kept(chain: Path) -> None:
 
 
 def test_a_second_run_goes_on_with_the_same_chain(chain: Path) -> None:
-    everything = []
+    """Spec: SAFE-1. What a run leaves behind is a prefix of what the next one leaves."""
+    everything: list[Transaction] = []
+    checkpoints: list[bytes] = []
     for nodes in (3, 1, 2):
         with running(chain, nodes) as service:
             records = Records(service.chain)
@@ -112,7 +115,10 @@ def test_a_second_run_goes_on_with_the_same_chain(chain: Path) -> None:
             emit(service, emitted)
             assert service.flush(records.run).transactions["quorum"] == 6
             everything += emitted
+        checkpoints.append(ChainLayout(chain).checkpoint.read_bytes())
     assert_committed_once(chain, everything)
+    for kept in checkpoints:
+        assert_verifies(chain, kept)
 
 
 def test_a_long_chain_gives_late_agents_a_filter_of_what_they_do_not_hold(chain: Path) -> None:
@@ -330,6 +336,7 @@ def test_the_engines_death_drains_and_ends_the_service(chain: Path) -> None:
     """Killed without a word, with a child of its own that keeps its pipes open."""
     program = (
         "import os, sys, time; from pathlib import Path\n"
+        f"sys.path.append({os.fspath(Path(__file__).parents[2])!r})\n"
         "from scichain_wf.client.service import start\n"
         "from tests.integration.service_kit import Records, emit\n"
         f"service = start(Path({str(chain)!r}), 2)\n"

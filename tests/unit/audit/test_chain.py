@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 
 from scichain_wf import audit
 from scichain_wf.audit import Verdict
-from scichain_wf.consensus import membership
 from scichain_wf.crypto import merkle
 from scichain_wf.crypto.hashing import sha256
 from scichain_wf.ledger import keys
@@ -22,7 +20,7 @@ from scichain_wf.model.link import Annotation, Link, Mark, Mode
 from scichain_wf.model.text import digest_text
 from scichain_wf.model.transaction import Transaction
 from scichain_wf.model.verdict import Verdict as Vote
-from tests.builders import Candidate, ChainBuilder, signing_key
+from tests.builders import Candidate, signing_key
 from tests.chains import DiskChain, small_chain
 from tests.unit.audit.support import appended, get, ids, put, started, verify_here
 
@@ -75,6 +73,7 @@ def test_links_after_the_checkpoint_are_named_as_not_signed_yet(root: Path) -> N
 
 
 def test_a_rolled_back_chain_is_found_by_its_own_and_by_a_kept_checkpoint(root: Path, tmp_path: Path) -> None:
+    """Spec: SAFE-1."""
     with small_chain(root) as chain:
         chain.store.snapshot(tmp_path / "older")
         old = chain.layout.checkpoint.read_text()
@@ -89,6 +88,7 @@ def test_a_rolled_back_chain_is_found_by_its_own_and_by_a_kept_checkpoint(root: 
 
 
 def test_a_fork_is_found_by_a_kept_checkpoint(root: Path, tmp_path: Path) -> None:
+    """Spec: SAFE-1."""
     notes = []
     for name in ("one", "two"):
         with small_chain(tmp_path / name) as chain:
@@ -320,70 +320,6 @@ def test_a_version_without_digest_leaves_the_question_open(root: Path) -> None:
         chain.block(2, [builder.task("two", [builder.artifact("a", b"x")])])
         chain.checkpoint()
     assert verify_here(root).verdict is Verdict.VERIFIED
-
-
-# --- epochs -------------------------------------------------------------------------------------------
-Forger = Callable[[ChainBuilder], Candidate]
-
-
-def _not_by_storage(builder: ChainBuilder) -> Candidate:
-    builder.storage, storage = signing_key(3, "thief"), builder.storage
-    candidate = builder.epoch_candidate(replace(builder.epoch, epoch=builder.epoch.epoch + 1, reason="join"))
-    builder.storage = storage
-    return candidate
-
-
-def _more_slots(builder: ChainBuilder) -> Candidate:
-    return builder.epoch_candidate(
-        replace(builder.epoch, epoch=builder.epoch.epoch + 1, slots=1, members=builder.epoch.members[:1])
-    )
-
-
-def _other_authority(builder: ChainBuilder) -> Candidate:
-    restated = membership.restated(builder.epoch, signing_key(4, "usurper"), builder.chain, 1)
-    return builder.epoch_candidate(replace(restated, authority=signing_key(4, "usurper").public))
-
-
-def _older_generation(builder: ChainBuilder) -> Candidate:
-    newer = membership.restated(builder.epoch, builder.authority, builder.chain, 3)
-    return builder.epoch_candidate(newer)
-
-
-@pytest.mark.parametrize(
-    ("forge", "expected"),
-    [(_not_by_storage, "SC-CHAIN-083"), (_more_slots, "SC-CHAIN-084"), (_other_authority, "SC-CHAIN-085")],
-)
-def test_a_forged_epoch_is_found(root: Path, forge: Forger, expected: str) -> None:
-    chain = started(root)
-    assert expected in ids(appended(root, forge(chain.builder), chain=chain))
-
-
-def test_an_older_membership_cannot_come_back(root: Path) -> None:
-    chain = started(root)
-    old = chain.builder.epoch
-    chain.append(_older_generation(chain.builder))
-    back = replace(old, epoch=chain.builder.epoch.epoch + 1)
-    assert ids(appended(root, chain.builder.epoch_candidate(back), chain=chain)) == {"SC-CHAIN-086"}
-
-
-def test_a_new_storage_key_counts_from_its_epoch_on(root: Path) -> None:
-    with started(root) as chain:
-        builder = chain.builder
-        new = signing_key(8, "new storage")
-        epoch = membership.restated(builder.epoch, builder.authority, builder.chain, 3, storage=new.public)
-        chain.append(builder.epoch_candidate(epoch))  # still signed with the old key
-        builder.storage = new
-        chain.checkpoint()
-    assert ids(verify_here(root)) == set()
-
-
-def test_an_epoch_transaction_in_a_members_block_is_found(root: Path) -> None:
-    chain = started(root)
-    builder = chain.builder
-    epoch = replace(builder.epoch, epoch=builder.epoch.epoch + 1)
-    stolen = membership.epoch_transaction(epoch, builder.chain, "node-1", builder.tick(), builder.key())
-    candidate = builder.quorum(builder.block(1, [stolen]))
-    assert ids(appended(root, candidate, chain=chain)) == {"SC-CHAIN-055"}
 
 
 def test_writer_epochs_do_not_go_backwards(root: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
 
 from scichain_wf.errors import LedgerCorrupt, LedgerError, UsageError
@@ -221,6 +224,12 @@ def test_an_outline_that_cannot_be_read(root: Path) -> None:
     rawread.release()
 
 
+def test_a_database_of_somebody_elses_is_named(root: Path) -> None:
+    with lmdb.open(os.fsdecode(ChainLayout(root).live_ledger()), max_dbs=16, lock=False, lib_version=0) as env:
+        env.open_db(b"more")
+    assert codes(root) == {"index-surplus"}
+
+
 def test_a_changed_chain_id_is_named(root: Path) -> None:
     put(root, [(keys.META, keys.META_CHAIN, bytes(32))])
     assert codes(root) == {"meta-chain"}
@@ -353,3 +362,26 @@ def test_a_report_says_where_it_looked(root: Path) -> None:
     assert isinstance(report, FsckReport)
     assert report.directory == ChainLayout(root).live_ledger()
     assert report.chain == bytes.fromhex((root / "trust-root").read_text().strip()[-64:])
+
+
+def test_a_childs_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process: a call, an error, one answer nobody waits for, and the end."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr("faulthandler.disable", lambda: None)
+    ours, theirs = multiprocessing.Pipe()
+    spare, _ = multiprocessing.Pipe()
+    calls: list[Call[Any]] = [Call(_double, (21,)), Call(_refuse)]
+    for call in calls:
+        ours.send(call)
+    closing = threading.Timer(0.3, ours.close)
+    closing.start()
+    isolate._serve(theirs, spare)
+    closing.join()
+
+
+def test_causes_of_death_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isolate._cause(-signal.SIGBUS) == "SIGBUS"
+    assert isolate._cause(-120) == "signal 120"
+    assert isolate._cause(3) == "exit status 3"
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert isolate._cores() >= 1
