@@ -24,8 +24,8 @@ def frame(data: bytes) -> bytes:
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    path = outbox_directory(CHAIN, 1, tmp_path)
+def directory(short_path: Path) -> Path:
+    path = outbox_directory(CHAIN, 1, short_path)
     create_outbox(path)
     return path
 

@@ -109,7 +109,7 @@ def test_the_map_does_not_grow_under_an_open_view(tmp_path: Path) -> None:
 
 def test_a_map_that_may_not_grow_is_full(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     builder, store = chain
-    monkeypatch.setattr("scichain_wf.ledger.store._RESERVE_BYTES", 1 << 60)
+    monkeypatch.setattr("scichain_wf.ledger.store._RESERVE_BYTES", 1 << 48)
     with pytest.raises(LedgerFull, match=r"the map cannot grow to .* raise the limit of address space"), store.begin():
         pass
     monkeypatch.undo()

@@ -107,7 +107,7 @@ def test_the_pattern_of_a_field_never_matches_what_does_not_fit(name: str) -> No
 
 WORDS, NAMES = st.text("abcx.:é\n\"\\/", max_size=5), st.sampled_from(["a", "b", "é", '"', "\\"])
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-300, 3_000) | st.floats(allow_nan=False) | WORDS,
+    st.none() | st.booleans() | st.integers(-300, 3_000) | st.floats(allow_nan=False, allow_infinity=False) | WORDS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=2),
     max_leaves=6,
 )
