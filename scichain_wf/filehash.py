@@ -21,6 +21,7 @@ whether an absent file is a state or a fault. Standard library only: this is on 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -97,6 +98,23 @@ def kind_of(path: AnyPath, *, follow_symlinks: bool = True) -> FileKind:
 def hash_path(path: AnyPath) -> FileDigest:
     """`hash_directory` of a directory, `hash_file` of everything else; links are followed."""
     return hash_directory(path) if os.path.isdir(path) else hash_file(path)
+
+
+def read_regular(path: str | bytes | os.PathLike[str], size_bytes_max: int) -> bytes:
+    """At most `size_bytes_max` + 1 bytes of a regular file; nothing else is waited for or read without end.
+
+    Raises:
+        OSError: it cannot be opened or read, or is a FIFO, device or directory.
+    """
+    descriptor = os.open(path, _OPEN_FLAGS)
+    with open(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        chunks = []
+        while size_bytes_max >= 0 and (chunk := file.read(size_bytes_max + 1)):
+            chunks.append(chunk)
+            size_bytes_max -= len(chunk)
+    return b"".join(chunks)
 
 
 def hash_file(path: AnyPath, *, follow_symlinks: bool = True) -> FileDigest:

@@ -121,6 +121,13 @@ RECORDS: Final[dict[str, Entry]] = {
         "SC-FILE-009", _U, "A file changed while it was read", "", "Verify again when nothing writes to it."
     ),
     "file-present": Entry("SC-FILE-010", _W, "A file is there that was recorded as absent", "", "Look at who made it."),
+    "root-moved": Entry(
+        "SC-FILE-011",
+        _U,
+        "Runs place one workflow directory at different paths",
+        "Which of them holds the recorded files cannot be told: a later run may have pointed away from changed files.",
+        "Verify each file by its own path, or verify a copy of the chain beside the directory you mean.",
+    ),
     # --- weak settings -----------------------------------------------------------------------------
     "conf-no-trust-root": Entry(
         "SC-CONF-001",

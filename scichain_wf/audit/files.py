@@ -167,6 +167,8 @@ def _compare_all(
             for item, comparison in zip(batch, executor.map(looker.look, batch), strict=True):
                 looker.note(item, comparison, by_place.setdefault(places.guessed(item.uri), FilesFound()))
     found = by_place.pop(None)
+    for root, stated in places.moved():
+        found.problems.add(Problem("root-moved", f"workflow root {root}", "one directory", ", ".join(stated)))
     for place, part in by_place.items():
         found.merge(part if place is None else part.unless_absent(place))
     found.summarise()
@@ -256,20 +258,20 @@ class FileLooker:
         return outcome
 
     def _other_version(self, item: Item, comparison: Comparison, digest: bytes) -> Comparison:
-        """Whether the file is an earlier record's: fine if that one was only committed earlier, not made earlier."""
-        versions = self._ledger.versions_before(item.uri, 2**63, 0)
-        for version in islice(versions, VERSIONS_LOOKED_AT_MAX):
-            if version.digest != digest:
-                continue
+        """Whether the file is an earlier record's: fine if that one was only committed earlier, but made last."""
+        latest, matching = (cast("str", item.producer.value["key"]), b""), ""
+        for version in islice(self._ledger.versions_before(item.uri, 2**63, 0), VERSIONS_LOOKED_AT_MAX):
             try:
-                other = self.producer(version)
+                key = cast("str", self.producer(version).value["key"])
             except DecodeError:
                 continue
-            if cast("str", other.value["key"]) > cast("str", item.producer.value["key"]):
-                return Comparison(FileState.MATCH, digest=digest)
-            made = f"{comparison.actual}: an earlier version, made by transaction {other.value['key']}"
-            return replace(comparison, actual=made)
-        return comparison
+            latest = max(latest, (key, version.digest))
+            matching = max(matching, key) if version.digest == digest else matching
+        if latest[1] == digest:
+            return Comparison(FileState.MATCH, digest=digest)
+        if not matching:
+            return comparison
+        return replace(comparison, actual=f"{comparison.actual}: an earlier version, made by transaction {matching}")
 
     def _newest(self) -> Iterator[RawVersion]:
         last: tuple[bytes, bytes] | None = None

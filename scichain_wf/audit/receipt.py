@@ -20,6 +20,7 @@ from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.ledger.problem import Problem, Problems
 from scichain_wf.ledger.rawread import shared
 from scichain_wf.ledger.walk import outline
+from scichain_wf.model import uri
 from scichain_wf.model.canonical import JsonObject
 from scichain_wf.model.checkpoint import Checkpoint
 from scichain_wf.model.link import Mark
@@ -81,7 +82,7 @@ def verify_receipt(
             )
     files = [] if file is None else [_check_file(absolute(file), decoded.proof, problems)]
     return Result(
-        subject="the receipt" if file is None else f"the receipt and {files[0].path}",
+        subject="the receipt" if file is None else f"the receipt and {files[0].path}, recorded as {files[0].uri or 'nothing'}",
         findings=findings_of(problems.kept),
         counts={f"files-{item.state}": 1 for item in files},
         chain=decoded.chain,
@@ -101,7 +102,7 @@ def _check_file(path: bytes, proof: ProvenTransaction, problems: Problems) -> Fi
     if not outputs:
         problems.add(Problem("file-unhashed", shown))
         return FileResult("", FileState.UNHASHED, shown)
-    compared = [(output, compare(path, output, body)) for output in _likely_first(outputs, path)]
+    compared = [(output, compare(path, output, body)) for output in _candidates(outputs, path)]
     output, comparison = next((pair for pair in compared if pair[1].state is FileState.MATCH), compared[0])
     if comparison.code:
         place = proof.link.height, proof.index, transaction.key.hex()
@@ -123,10 +124,14 @@ def _check_file(path: bytes, proof: ProvenTransaction, problems: Problems) -> Fi
     )
 
 
-def _likely_first(outputs: list[JsonObject], path: bytes) -> list[JsonObject]:
-    """Outputs with the file's own name first: they are what a mismatch is reported against."""
-    name = path.rsplit(b"/", 1)[-1].decode("utf-8", "replace")
-    return sorted(outputs, key=lambda output: not cast("str", output["uri"]).endswith("/" + name))
+def _candidates(outputs: list[JsonObject], path: bytes) -> list[JsonObject]:
+    """The outputs that the file can be: those of its name; all of them only where it was renamed.
+
+    Otherwise a file that was overwritten with its sibling's content would pass for the sibling.
+    """
+    name = path.rsplit(b"/", 1)[-1]
+    named = [o for o in outputs if uri.parse(cast("str", o["uri"])).path.rsplit(b"/", 1)[-1] == name]
+    return named or outputs
 
 
 def _trust(receipt: Receipt, pinned: bytes | None) -> tuple[str, ...]:

@@ -37,6 +37,8 @@ class Roots:
     places: dict[str, list[bytes]] = field(default_factory=dict)
     recorded: dict[str, set[bytes]] = field(default_factory=dict)
     """Where runs said each root is, on their hosts."""
+    beside: dict[str, set[str]] = field(default_factory=dict)
+    """Where runs said each root is, seen from the chain."""
 
     def learn(self, start: JsonObject) -> None:
         """Take over the roots of one `run-start` body."""
@@ -45,9 +47,18 @@ class Roots:
             if root["id"] in self.overrides and not known:
                 known.append(os.path.realpath(os.fsencode(self.overrides[root["id"]])))
             if "from_chain" in root:
+                self.beside.setdefault(root["id"], set()).add(root["from_chain"])
                 self._add(known, os.path.join(self.chain_dir, unquote_to_bytes(root["from_chain"])))
             self._add(known, unquote_to_bytes(root["path"]))
             self.recorded.setdefault(root["id"], set()).add(os.path.realpath(unquote_to_bytes(root["path"])))
+
+    def moved(self) -> Iterator[tuple[str, list[str]]]:
+        """Roots that runs place differently, with the places. An id is made from one place, so that is no accident."""
+        for root, recorded in sorted(self.recorded.items()):
+            places = [os.fsdecode(place) for place in recorded]
+            beside = self.beside.get(root, set())
+            if root not in self.overrides and (len(recorded) > 1 or len(beside) > 1):
+                yield root, sorted({*places, *beside})
 
     def path_of(self, artifact: str) -> bytes | None:
         """Where the artifact is on this machine; None if that cannot be told from here."""
@@ -101,7 +112,7 @@ class Roots:
 
 def this_host() -> str:
     """This host's name as URIs spell it."""
-    return _HOST_CHARS.sub("_", socket.gethostname()) or "localhost"
+    return _HOST_CHARS.sub("_", socket.gethostname()).lower() or "localhost"
 
 
 def absolute(path: str | bytes | Path) -> bytes:

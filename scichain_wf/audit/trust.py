@@ -14,6 +14,7 @@ from typing import Final
 from scichain_wf import limits
 from scichain_wf.crypto.signing import VerifyKey
 from scichain_wf.errors import DecodeError, LedgerError, UsageError, VerificationError
+from scichain_wf.filehash import read_regular
 from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.ledger.problem import Problem, Problems
 from scichain_wf.model.checkpoint import Checkpoint
@@ -34,7 +35,7 @@ def parse_trust_root(trust_root: str | Path | bytes | None) -> bytes | None:
     text = trust_root.decode("ascii", "replace") if isinstance(trust_root, bytes) else str(trust_root)
     if not isinstance(trust_root, bytes) and not text.startswith(("sha256:", TRUST_ROOT_PREFIX)):
         try:
-            text = _read_bounded(Path(trust_root), _TRUST_ROOT_BYTES_MAX).decode("ascii", "replace")
+            text = read_regular(Path(trust_root), _TRUST_ROOT_BYTES_MAX).decode("ascii", "replace")
         except OSError as error:
             raise UsageError(
                 f"{text!r:.200} is neither a chain id (sha256:...) nor a trust-root file: {error.strerror}"
@@ -58,7 +59,7 @@ def parse_kept_checkpoint(checkpoint: str | Path | bytes | None) -> Checkpoint |
     text = checkpoint.decode("utf-8", "replace") if isinstance(checkpoint, bytes) else str(checkpoint)
     if isinstance(checkpoint, Path) or "\n" not in text:
         try:
-            text = _read_bounded(Path(text), limits.NOTE_BYTES_MAX).decode("utf-8", "replace")
+            text = read_regular(Path(text), limits.NOTE_BYTES_MAX).decode("utf-8", "replace")
         except OSError as error:
             raise UsageError(
                 f"{text!r:.200} is neither a checkpoint nor a file that holds one: {error.strerror}"
@@ -178,13 +179,8 @@ def check_kept(
 
 def _read_beside(path: Path, size_bytes_max: int) -> bytes | None:
     try:
-        return _read_bounded(path, size_bytes_max)
+        return read_regular(path, size_bytes_max)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise LedgerError(f"{path} cannot be read: {error.strerror}; check that it is readable to you") from None
-
-
-def _read_bounded(path: Path, size_bytes_max: int) -> bytes:
-    with path.open("rb") as file:
-        return file.read(size_bytes_max + 1)

@@ -25,12 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: without the program's name; the process's own by default.
     """
+    if sys.stdout is None:  # started with `>&-`: the exit code still tells the verdict
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+    code = errors.EXIT_INCOMPLETE
     try:
         code = run(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:  # `scichain-wf ... | head`: the reader has seen enough
+    except BrokenPipeError:
+        # `scichain-wf ... | head`: the reader has seen enough. Where the verdict was not reached, that is no "verified".
         _discard_stdout()
-        code = errors.EXIT_OK
     except KeyboardInterrupt:
         _say("interrupted")
         code = EXIT_INTERRUPTED
@@ -66,6 +69,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (BrokenPipeError, RecursionError):
         raise
+    except OSError as error:  # standard output on a full disk, a name that is too long
+        _say(f"{error.strerror or error}{f': {error.filename!s:.200}' if error.filename else ''}")
+        return errors.EXIT_INCOMPLETE
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise

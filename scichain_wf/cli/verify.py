@@ -17,6 +17,7 @@ from scichain_wf.cli.locate import chain_option, find_chain, is_chain, json_opti
 from scichain_wf.cli.output import say, say_fields, say_json
 from scichain_wf.config import load_config
 from scichain_wf.errors import UsageError
+from scichain_wf.filehash import read_regular
 
 if TYPE_CHECKING:
     from scichain_wf.audit import FileResult, Finding, Result
@@ -170,8 +171,7 @@ def _by_receipt(targets: tuple[str, ...], receipt: Path, trust_root: str | None)
     if len(targets) > 1:
         raise UsageError("a receipt proves one file: name that file only, or none")
     try:
-        with receipt.open("rb") as file:
-            data = file.read(limits.RECEIPT_BYTES_MAX + 1)
+        data = read_regular(receipt, limits.RECEIPT_BYTES_MAX)
     except OSError as error:
         raise UsageError(f"{receipt}: {error.strerror}") from None
     return [verify_receipt(data, trust_root, targets[0] if targets else None)]

@@ -276,6 +276,8 @@ def read_format(ledger: RawLedger) -> None:
 def _open(path: Path) -> Any:
     try:
         size_bytes = path.stat().st_size
+        if not path.is_file():  # a FIFO would be waited for, without end
+            raise LedgerError(f"{path} is no regular file; check the path, or restore a snapshot")
         with path.open("rb"):  # LMDB says less clearly why a file may not be read
             pass
     except OSError as error:

@@ -107,13 +107,19 @@ def test_table_entry_without_a_command_is_a_mistake_of_ours(monkeypatch: pytest.
         cli.run(["broken"])
 
 
-def test_closed_pipe_ends_quietly() -> None:
+def test_closed_standard_output_changes_no_exit_code() -> None:
+    command = f"'{sys.executable}' -m scichain_wf --version >&-"
+    result = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False)
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_closed_pipe_ends_quietly_and_never_as_verified() -> None:
     script = "import sys; from scichain_wf.cli import main; main(['--help'])"
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.close()
     _, error = process.communicate()
-    assert (process.returncode, error) == (0, b"")
+    assert (process.returncode, error) == (3, b"")
 
 
 def test_module_runs_as_a_program() -> None:
