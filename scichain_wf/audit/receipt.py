@@ -82,7 +82,7 @@ def verify_receipt(
             )
     files = [] if file is None else [_check_file(absolute(file), decoded.proof, problems)]
     return Result(
-        subject="the receipt" if file is None else f"the receipt and {files[0].path}, recorded as {files[0].uri or 'nothing'}",
+        subject=" and ".join(["the receipt", *(f"{item.path} (as {item.uri or 'unhashed'})" for item in files)]),
         findings=findings_of(problems.kept),
         counts={f"files-{item.state}": 1 for item in files},
         chain=decoded.chain,

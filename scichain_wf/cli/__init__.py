@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # `scichain-wf ... | head`: the reader has seen enough. Where the verdict was not reached, that is no "verified".
+        # `scichain-wf ... | head`: the reader has seen enough. That the verdict was not reached is no "verified".
         _discard_stdout()
     except KeyboardInterrupt:
         _say("interrupted")
