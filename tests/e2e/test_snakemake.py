@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.workflows import Project, closing, simple_project
+from tests.e2e.workflows import UNQUOTED, Project, closing, simple_project
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install 'scichain-wf[snakemake]'")
 
@@ -57,6 +58,8 @@ def main_project(directory: Path) -> Project:
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, subprocess.CompletedProcess[str]]:
+    if " " in sys.executable:
+        pytest.skip(UNQUOTED)
     project = main_project(tmp_path_factory.mktemp("work flow"))
     return project, project.snakemake("--logger-scichain-nodes", "3")
 
@@ -198,6 +201,7 @@ def test_pipes_and_groups_are_recorded_without_being_opened(tmp_path: Path) -> N
     assert project.verdict() == 0
 
 
+@pytest.mark.skipif(" " in sys.executable, reason=UNQUOTED)
 def test_checkpoint_shadow_and_protected_outputs_are_recorded(tmp_path: Path) -> None:
     project = Project(
         tmp_path,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_S = 120
+UNQUOTED = "Snakemake starts the interpreter of script and shadow jobs unquoted, so not from a path with a space"
 CLOSING = re.compile(
     r"^scichain: run [0-9a-f]{12}…: (\d+) tasks?, (\d+) transactions? \((\d+) quorum, (\d+) POET, (\d+) spool\), "
     r"votes by (.+); trust root sha256:[0-9a-f]{12}…; head (\d+) sha256:[0-9a-f]{12}…; check with: scichain-wf verify",
