@@ -45,6 +45,13 @@ BLOCK_BYTES_MAX: Final = 8 << 20
 HEADER_BYTES_MAX: Final = 2_048
 DIFFICULTY_MAX: Final = 6
 """Leading zero hex digits of the puzzle (SciChain §5.4 measures one to six)."""
+RETARGET_LINKS: Final = 32
+"""An adaptive difficulty looks at the chain's pace every so many links."""
+INTERVAL_US_MIN: Final = 50_000
+INTERVAL_US_MAX: Final = 1_000_000
+"""It takes one node's block interval to be within these."""
+HASHES_PER_S_MAX: Final = 10**12
+"""What an epoch may take one node to search."""
 
 # --- consensus --------------------------------------------------------------------------------------
 SLOTS_MAX: Final = 10_000
@@ -59,12 +66,32 @@ REASONS_PER_ANNOTATION_MAX: Final = 8
 """Reasons spelled out for one transaction; the rest is counted."""
 REASON_URI_CHARS_MAX: Final = 200
 """A URI inside a reason is cut here: a full block of contested transactions still fits a link."""
+CONTESTED_WINDOW: Final = 256
+"""Newest transactions of a slot among which storage counts the contested ones."""
+CONTESTED_PERMILLE_MAX: Final = 100
+"""A slot with more contested ones than this is slowed down, never stopped."""
+CONTESTED_PAUSE_S: Final = 1.0
+"""What such a slot has to wait between two of its blocks."""
 VERIFIED_BATCHES_MAX: Final = 65_536
 """Verdict batches whose signature a storage node remembers to have verified."""
 SEQUENCES_REMEMBERED_MAX: Final = 4_096
 """Sequence numbers per proposer whose verdict a validator remembers; lower ones it no longer judges."""
-REJUDGED_BLOCKS_MAX: Final = 1_024
-"""Foreign blocks a validator keeps to judge again when its ledger has grown."""
+BLOCKS_AHEAD_MAX: Final = 1_024
+"""Foreign blocks of an epoch that has not come yet, which a validator keeps until it comes."""
+LINKED_BLOCKS_REMEMBERED_MAX: Final = 8_192
+"""Ids of the newest linked blocks a node knows by heart, so that a late proposal of one is not judged again."""
+EARLY_LINKS_MAX: Final = 256
+"""Links a node keeps that came before the one that precedes them."""
+HEADERS_REMEMBERED_MAX: Final = 8_192
+"""Signed headers a validator keeps to recognise a second one of the same sequence number."""
+EVIDENCE_REMEMBERED_MAX: Final = 1_024
+"""Pieces of evidence a node remembers to have reported, and waits to report."""
+PUZZLES_MAX: Final = 16
+"""Peers' puzzles a node searches at a time; the oldest is given up for another."""
+REPROPOSALS_MAX: Final = 8
+"""How often a block is certified anew because its certificate was of an epoch that had ended."""
+SUSPEND_S: Final = 30.0
+"""Time that passed unseen: a node that slept this long starts its waits for others again."""
 IN_FLIGHT_BLOCKS_MAX: Final = 64
 """Blocks of one proposer between proposal and commit."""
 IN_FLIGHT_TRANSACTIONS_MAX: Final = 2 * BLOCK_TRANSACTIONS_MAX
@@ -163,8 +190,10 @@ SERVICE_GRACE_S: Final = 10.0
 """How much longer than the service itself its client waits for it."""
 AGENT_END_TIMEOUT_S: Final = 5.0
 """How long an agent that was told to end, or lost its storage node, may take."""
+JOIN_LINKS_MAX: Final = 512
+"""Newest links sent to an agent that joins with none; older ones are covered by the filter. A run waits for them."""
 SYNC_LINKS_MAX: Final = 4_096
-"""Newest links sent to an agent that joins; older ones are covered by the filter."""
+"""Newest links sent again to an agent that lost some; one that has fallen further behind begins anew."""
 SYNC_BATCH_LINKS: Final = 16
 """Links read at once for an agent that lacks some."""
 QUERY_TRANSACTIONS_MAX: Final = 1_024
@@ -185,8 +214,8 @@ CLOCK_S: Final = 10.0
 """How often an agent compares its two clocks, for the times that blocks claim."""
 MINING_ATTEMPTS: Final = 2_048
 """Nonces tried between two looks at everything else: two or three milliseconds."""
-REMEMBERED_BLOCKS_MAX: Final = 256
-"""Foreign proposals whose body an agent keeps, so that a link can come without it."""
+REMEMBERED_BLOCKS_MAX: Final = 4_096
+"""Foreign proposals an agent keeps until they are linked: to judge again, and so that a link can come without it."""
 REMEMBERED_BYTES_MAX: Final = 64 << 20
 """The same in bytes."""
 
@@ -207,6 +236,8 @@ if not (
     and REASONS_PER_ANNOTATION_MAX < ARTIFACTS_PER_TASK_MAX
     and IN_FLIGHT_BLOCKS_MAX < SEQUENCES_REMEMBERED_MAX
     and PIPELINE_BLOCKS < IN_FLIGHT_BLOCKS_MAX
+    and JOIN_LINKS_MAX < SYNC_LINKS_MAX
+    and INTERVAL_US_MIN <= INTERVAL_US_MAX
     and BLOCK_BYTES_MAX <= APPEND_BATCH_BYTES <= STORAGE_QUEUE_BYTES_MAX
     and BLOCK_TRANSACTIONS_MAX <= IN_FLIGHT_TRANSACTIONS_MAX <= POOL_TRANSACTIONS_MAX
     and TRANSACTION_BYTES_MAX < OUTBOX_UNREAD_BYTES_MAX < OUTBOX_READ_BYTES_MAX <= OUTBOX_FILE_BYTES_MAX

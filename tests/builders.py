@@ -14,6 +14,7 @@ from scichain_wf.consensus import membership
 from scichain_wf.crypto import merkle, puzzle
 from scichain_wf.crypto.hashing import Domain, sha256
 from scichain_wf.crypto.signing import SigningKey
+from scichain_wf.model import difficulty
 from scichain_wf.model.block import Block
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.canonical import JsonObject
@@ -51,7 +52,7 @@ class ChainBuilder:
 
     slots: int = 3
     seed: int = 1
-    settings: Settings = field(default_factory=lambda: Settings(difficulty=1))
+    settings: Settings = field(default_factory=Settings)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -64,6 +65,7 @@ class ChainBuilder:
         self.batch = 0
         self.chain = ZERO_DIGEST
         self.head, self.height = ZERO_DIGEST, -1
+        self.link_times_us: list[int] = []
         self.run = RunId(self.key())
         self.genesis = membership.genesis(
             self.authority, self.storage.public, self.slots, self.settings, "node-0", self.tick(), self.key()
@@ -139,6 +141,7 @@ class ChainBuilder:
     def linked(self, link: Link) -> None:
         """Tell the builder what was appended."""
         self.head, self.height = link.hash, link.height
+        self.link_times_us.append(link.time_us)
         if link.height == 0:
             self.chain = link.hash
 
@@ -186,8 +189,13 @@ class ChainBuilder:
             self.height,
             data,
             self.tick(1),
-            self.settings.difficulty,
+            self.difficulty(),
         )
+
+    def difficulty(self) -> int:
+        """What the next block's header has to say."""
+        rule, mining = self.settings.difficulty, self.settings.mining
+        return difficulty.expected(rule, mining, self.slots, self.height, self.link_times_us.__getitem__)
 
     def solution(self, block: Block) -> Solution | None:
         """The proposer's own solution of the puzzle."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 SKIPS = Path(__file__).with_name("skips.toml")
@@ -27,6 +27,16 @@ settings.register_profile(
     derandomize=False,
     database=None,
     max_examples=200,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+# tests/mutation: thousands of runs, each of which must come out as the last time.
+settings.register_profile(
+    "mutation",
+    deadline=None,
+    database=None,
+    derandomize=True,
+    max_examples=20,
+    phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(PROFILE)

@@ -7,6 +7,8 @@ Wall-clock times are claims and are never judged.
 
 from __future__ import annotations
 
+from typing import Final, cast
+
 from scichain_wf.audit.certificates import check_certificate
 from scichain_wf.audit.epochs import EpochBook, InForce, epoch_of
 from scichain_wf.audit.trace import check_traceability
@@ -17,8 +19,11 @@ from scichain_wf.ledger import keys
 from scichain_wf.ledger.problem import Problem
 from scichain_wf.ledger.rawread import RawLedger
 from scichain_wf.ledger.stored import StoredBlock, Survey, Walked
+from scichain_wf.model import difficulty, transaction
 from scichain_wf.model.link import Link, Mark, Mode
 from scichain_wf.model.text import ZERO_DIGEST
+
+_ANCHORS_KEPT: Final = 64
 
 
 def visit(ledger: RawLedger, summary: Survey, block: StoredBlock, found: Walked) -> None:
@@ -49,7 +54,7 @@ class _BlockCheck:
         """What people want to know of the chain."""
         counts, block = self.found.counts, self.block
         if block.header.source == "spool":
-            counts["transactions-spool"] += len(block.parsed)
+            counts["transactions-spool"] += len(block.facts)
         for mark, name in (
             (Mark.CONTESTED, "contested"),
             (Mark.UNRESOLVED, "unresolved"),
@@ -57,7 +62,7 @@ class _BlockCheck:
             (Mark.KEY_CLASH, "key-clashes"),
         ):
             counts[name] += len(block.marks[mark])
-        counts["tasks"] += sum(value["kind"] == "task" for value in block.parsed)
+        counts["tasks"] += sum(kind == b"task" for _, _, _, kind, _, _ in block.facts)
 
     def place(self) -> None:
         """This chain, a parent on it, an epoch that has begun."""
@@ -91,9 +96,9 @@ class _BlockCheck:
         """An epoch link holds one epoch, signed by the storage node (the genesis: by the authority)."""
         block, number = self.block, self.block.link.epoch
         try:
-            if len(block.parsed) != 1 or block.header.source != "storage" or block.header.difficulty != 0:
+            if len(block.transactions) != 1 or block.header.source != "storage" or block.header.difficulty != 0:
                 raise DecodeError("an epoch block has one transaction, comes from storage and has no puzzle")
-            epoch = epoch_of(block.parsed[0])
+            epoch = epoch_of(transaction.parse(block.transactions[0]))
             if epoch.epoch != number:
                 raise DecodeError(f"it states epoch {epoch.epoch}, its link says {number}")
         except DecodeError as error:
@@ -120,17 +125,37 @@ class _BlockCheck:
         except LedgerCorrupt as error:
             self.problem("epoch-form", actual=str(error))
             return
-        if block.header.source == "storage" or any(value["kind"] == "epoch" for value in block.parsed):
+        if block.header.source == "storage" or any(kind == b"epoch" for _, _, _, kind, _, _ in block.facts):
             self.problem("block-source")
         slot = in_force.slots.get(block.header.proposer)
         if slot is None:
             self.problem("block-proposer", f"a member of epoch {in_force.epoch.epoch}", block.header.proposer.hex())
         else:
             self._signed([in_force.keys[slot]], "block-signature")
-        wanted = in_force.epoch.settings.difficulty
-        if block.header.difficulty != wanted:
-            self.problem("block-difficulty", str(wanted), str(block.header.difficulty))
+        self._difficulty(in_force)
         self._certified(in_force)
+
+    def _difficulty(self, in_force: InForce) -> None:
+        """What the epoch asks for on this parent; where its anchors cannot be read, the walk names them."""
+        settings, slots, header = in_force.epoch.settings, in_force.epoch.slots, self.block.header
+        if not 0 <= header.parent_height < self.block.height:
+            return  # named by `place`
+        try:
+            wanted = difficulty.expected(
+                settings.difficulty, settings.mining, slots, header.parent_height, self._link_time_us
+            )
+        except DecodeError:
+            return
+        if header.difficulty != wanted:
+            self.problem("block-difficulty", str(wanted), str(header.difficulty))
+
+    def _link_time_us(self, height: int) -> int:
+        times = cast("dict[int, int]", self.ledger.state.setdefault("anchor-times", {}))
+        if height not in times:
+            if len(times) >= _ANCHORS_KEPT:
+                times.clear()
+            times[height] = Link.decode(self.ledger.get(keys.LINKS, keys.height_key(height)) or b"").time_us
+        return times[height]
 
     def _certified(self, in_force: InForce) -> None:
         if self.block.link.mode is Mode.QUORUM and self.block.marks[Mark.CONTESTED] | self.block.marks[Mark.DUPLICATE]:

@@ -192,7 +192,11 @@ CHAIN: Final[dict[str, Entry]] = {
         _FORGED,
     ),
     "block-difficulty": Entry(
-        "SC-CHAIN-056", _E, "A block has another difficulty than its epoch asks for", "", _FORGED
+        "SC-CHAIN-056",
+        _E,
+        "A block has another difficulty than its epoch asks for",
+        "Where the epoch's rule is adaptive, it follows from the times of the two anchor links before its parent.",
+        _FORGED,
     ),
     "puzzle": Entry("SC-CHAIN-057", _E, "A block's puzzle is not solved", "", _FORGED),
     "certificate-form": Entry("SC-CHAIN-060", _E, "A certificate is not a valid record", "", _FORGED),

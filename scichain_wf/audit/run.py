@@ -91,7 +91,7 @@ def _verify(
     summary = looked.summary
     last = max(looked.heights, default=0)
     heights = sorted({*looked.heights, *(height for _, height in summary.epochs if height <= last)})
-    found = check(runner, summary, partial(visit, run.hex()), heights=heights, progress=progress)
+    found = check(runner, summary, partial(visit, run), heights=heights, progress=progress)
     problems = found.problems
     trust.check_ids(summary.chain, pinned, stated, problems)
     facts = gather(runner, summary, [note for note in (stated.checkpoint, kept) if note is not None], problems)
@@ -118,16 +118,16 @@ def _verify(
     )
 
 
-def visit(run: str, ledger: RawLedger, summary: Survey, block: StoredBlock, found: Walked) -> None:
+def visit(run: bytes, ledger: RawLedger, summary: Survey, block: StoredBlock, found: Walked) -> None:
     """`blocks.visit`, and a count of the run's own transactions."""
     blocks.visit(ledger, summary, block, found)
     counts = found.counts
     duplicates = block.marks[Mark.DUPLICATE]
-    for index, value in enumerate(block.parsed):
-        if value["run"] == run and index not in duplicates:
+    for index, (_, _, of_run, kind, _, _) in enumerate(block.facts):
+        if of_run == run and index not in duplicates:
             counts["run-transactions"] += 1
             counts[f"run-transactions-{block.link.mode}"] += 1
-            counts["run-tasks"] += value["kind"] == "task"
+            counts["run-tasks"] += kind == b"task"
             counts["run-transactions-spool"] += block.header.source == "spool"
             counts["run-contested"] += index in block.marks[Mark.CONTESTED]
             counts["run-unresolved"] += index in block.marks[Mark.UNRESOLVED]

@@ -7,11 +7,13 @@ can be judged in any order.
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from typing import cast
 
 from scichain_wf.ledger.problem import Problem
 from scichain_wf.ledger.rawread import RawLedger
 from scichain_wf.ledger.stored import StoredBlock, Walked
+from scichain_wf.model import transaction
 from scichain_wf.model.link import Mark
 
 KNOWN, SOURCE, UNDECIDED, UNRECORDED = range(4)
@@ -21,34 +23,28 @@ KNOWN, SOURCE, UNDECIDED, UNRECORDED = range(4)
 def check_traceability(ledger: RawLedger, block: StoredBlock, found: Walked) -> None:
     """Hold the annotations of one block against the inputs of its tasks."""
     contested, unresolved, skip = block.marks[Mark.CONTESTED], block.marks[Mark.UNRESOLVED], block.marks[Mark.DUPLICATE]
-    from_hex, standing_of, height = bytes.fromhex, ledger.standing_of, block.height
-    for index, value in enumerate(block.parsed):
-        if value["kind"] != "task" or index in skip:
+    standing_of, height = ledger.standing_of, block.height
+    for index, (_, _, _, _, inputs, _) in enumerate(block.facts):
+        if index in skip:
             continue
-        body = cast("dict[str, list[dict[str, str]]]", value["body"])
-        unrecorded = ""
-        waiting = ""
-        for item in body["inputs"]:
-            digest = item.get("digest")
-            if digest is None:
-                continue  # it states no content that could be traced
-            uri = item["uri"]
-            if item.get("unresolved"):
-                waiting = waiting or uri
+        unrecorded = waiting = ""
+        for uri, digest, named, declared in inputs:  # without a digest one states nothing that could be traced
+            if declared:
+                waiting = waiting or uri.decode()
                 continue
-            standing = standing_of(uri, from_hex(digest[7:]), height, index)
+            standing = standing_of(uri, unhexlify(digest), height, index)
             if standing == UNRECORDED:
-                unrecorded = unrecorded or f"{uri} with {digest}"
-            elif standing == SOURCE and item.get("origin", "").startswith("task:"):
-                waiting = waiting or uri
+                unrecorded = unrecorded or f"{uri.decode()} with sha256:{digest.decode()}"
+            elif standing == SOURCE and named:
+                waiting = waiting or uri.decode()
         if unrecorded or waiting or index in contested or index in unresolved:
             _judge(block, index, unrecorded, waiting, found)
 
 
 def _judge(block: StoredBlock, index: int, unrecorded: str, waiting: str, found: Walked) -> None:
-    value = cast("dict[str, dict[str, str]]", block.parsed[index])
+    value = cast("dict[str, dict[str, str]]", transaction.parse(block.transactions[index]))
     subject = f"task {value['body']['task']!r:.200} (transaction {index} at height {block.height})"
-    key = cast("str", block.parsed[index]["key"])
+    key = block.facts[index][1].hex()
     reasons = {a.mark: "; ".join(a.reasons) for a in block.link.annotations if a.index == index}
 
     def add(code: str, actual: str) -> None:

@@ -12,6 +12,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "runs": ("runs", "List the recorded runs, or show one."),
     "receipt": ("receipt", "Print a portable proof of a file."),
     "ledger": ("ledger", "Look into a chain: show, proof, fsck, snapshot."),
+    "sim": ("sim", "Simulate a cluster that agrees, with faults, liars and any number of nodes."),
     "init": ("init", "Make a chain before its first run."),
     "version": ("version", "Print the version and what it runs on."),
 }

@@ -1,34 +1,39 @@
 """A node's whole part in the protocol: drafts, proposes, judges, counts. `step(event, now)` is all there is.
 
-`now` is monotonic seconds. The driver keeps the ledger (it applies a link before it says `Linked`), the channels and
-the clock. An event that does not fit (a vote on a block that is linked, an answer that comes twice) changes nothing.
+`now` is monotonic seconds. The driver keeps the ledger's bytes, the channels and the clock; which links are applied
+when is decided here. An event that does not fit (malformed, replayed, of another chain, epoch or slot) is dropped: its
+reason is counted in `dropped`, and nothing else changes. Only storage is relied on: where it contradicts itself, or
+what a chain can be, the agent says `Halt` and does nothing ever after.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 from scichain_wf import limits
-from scichain_wf.consensus import events, membership, messages
+from scichain_wf.consensus import events, evidence, messages
+from scichain_wf.consensus.author import Author
+from scichain_wf.consensus.dissemination import Reach
 from scichain_wf.consensus.drafting import Drafter
-from scichain_wf.consensus.effects import AgentEffect, GivenUp, Mine, Note, SendPeer, SetTimer, Settled
-from scichain_wf.consensus.proposer import OwnBlock, Proposal, State
+from scichain_wf.consensus.effects import AgentEffect, Halt, SendPeer, SendStorage, SetTimer
+from scichain_wf.consensus.racing import Helper
+from scichain_wf.consensus.replica import Replica
 from scichain_wf.consensus.roster import Roster
 from scichain_wf.consensus.validator import Validator
-from scichain_wf.consensus.validity import outputs
-from scichain_wf.errors import VerificationError
-from scichain_wf.model.certificate import Solution
-from scichain_wf.model.epoch import Epoch
+from scichain_wf.errors import DecodeError, VerificationError
+from scichain_wf.model.bodies import Kind
 from scichain_wf.model.link import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scichain_wf.consensus.drafting import Draft
+    from scichain_wf.consensus.proposer import Proposal
     from scichain_wf.consensus.timing import Timing
     from scichain_wf.consensus.validator import NodeLedger
     from scichain_wf.consensus.validity import ParsedBlock
     from scichain_wf.crypto.signing import SigningKey, VerifyKey
+    from scichain_wf.model.block import Block
     from scichain_wf.model.canonical import JsonObject
     from scichain_wf.model.verdict import VerdictBatch
 
@@ -43,32 +48,54 @@ class Agent:
         authority: whose word counts on membership (the genesis names it).
         ledger: this node's tail.
         timing: see `Timing`.
+        prepare: parses a block's transactions strictly, into what `ledger` takes.
+        read_epoch: verifies the body of an `epoch` transaction; the default is `Roster.read`.
+
+    Attributes:
+        dropped: how many inputs were dropped, by reason.
     """
 
     def __init__(
-        self, key: SigningKey, slot: int, chain: bytes, authority: VerifyKey, ledger: NodeLedger, timing: Timing
+        self,
+        key: SigningKey,
+        slot: int,
+        chain: bytes,
+        authority: VerifyKey,
+        ledger: NodeLedger,
+        timing: Timing,
+        prepare: Callable[[Block], ParsedBlock],
+        read_epoch: Callable[[JsonObject], Roster] | None = None,
     ) -> None:
         self._key, self._slot, self._chain, self._authority = key, slot, chain, authority
-        self._timing = timing
+        self._ledger, self._timing = ledger, timing
+        self._read_epoch = read_epoch or (lambda body: Roster.read(body, chain))
         self._roster: Roster | None = None
-        self._head, self._height = chain, 0
-        self._drafter = Drafter(ledger, timing)
-        self._validator = Validator(key, slot, ledger)
-        self._proposals: dict[bytes, Proposal] = {}
-        self._transactions_in_flight = 0
-        self._redrafts: dict[bytes, int] = {}
-        self._sequence = 0
-        self._offset_us = 0
-        self._heard: dict[int, float] = {slot: 0.0}  # reachable slots; when each last sent verdicts
-        self._storage_up = False
+        self._is_member = False
+        self._replica = Replica(chain, ledger, timing)
+        self._witness = evidence.Witness(chain, slot, timing.deadline_s)
+        self._validator = Validator(key, slot, chain, ledger, self._witness)
+        self._helper = Helper(key)
+        self._reach = Reach(slot, timing)
         self._tick_at: float | None = None
+        self._timer: float | None = None
+        self._stepped: float | None = None
+        self._halted = False
         self._effects: list[AgentEffect] = []
+        drafter = Drafter(ledger, timing)
+        self._author = Author(
+            key, chain, drafter, self._replica, self._reach, timing, prepare, self._judge_own, self._effects
+        )
+        self.dropped: Counter[str] = Counter()
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             events.Submitted: self._submitted,
             events.Solved: self._solved,
             events.ProposalReceived: self._proposal_received,
             events.VerdictsReceived: self._verdicts_received,
-            events.Linked: self._linked,
+            events.PuzzleReceived: self._puzzle_received,
+            events.SolutionReceived: self._solution_received,
+            events.Welcomed: self._welcomed,
+            events.CommittedReceived: self._committed_received,
+            events.CheckpointReceived: self._checkpoint_received,
             events.PastKnown: self._past_known,
             events.Answered: self._answered,
             events.PeerUp: self._peer_up,
@@ -81,25 +108,36 @@ class Agent:
             events.Release: self._release,
         }
 
+    # --- looking ------------------------------------------------------------------------------------
+    @property
+    def height(self) -> int:
+        """Height of the newest link applied; -1 before the first."""
+        return self._replica.height
+
+    @property
+    def head(self) -> bytes | None:
+        """Hash of the newest link applied; None before the first."""
+        return self._replica.head
+
     @property
     def in_flight(self) -> int:
-        """Own blocks between proposal and commit."""
-        return len(self._proposals)
+        """Own blocks between draft and commit."""
+        return len(self._author.blocks)
 
     @property
     def held(self) -> int:
         """Transactions that wait for their inputs' producers."""
-        return self._drafter.held
+        return self._author.drafter.held
 
     @property
     def waiting(self) -> int:
         """Transactions in drafts that are not proposed."""
-        return self._drafter.drafted
+        return self._author.drafter.drafted
 
     @property
     def is_member(self) -> bool:
         """Whether the epoch in force binds this node's key to its slot."""
-        return self._roster is not None and self._roster.slot_of(self._key.public.fingerprint) == self._slot
+        return self._is_member
 
     @property
     def slots(self) -> int:
@@ -111,212 +149,249 @@ class Agent:
         """Whose signature counts as the storage node's in the epoch in force."""
         return None if self._roster is None else self._roster.epoch.storage
 
-    @property
-    def _others(self) -> list[int]:
-        """Reachable slots but this one."""
-        return sorted(self._heard.keys() - {self._slot})
-
     def own_block(self, block: bytes) -> ParsedBlock | None:
         """A block of this node that is not linked yet."""
-        proposal = self._proposals.get(block)
+        proposal = self._author.blocks.get(block)
         return None if proposal is None else proposal.block
 
     def step(self, event: events.AgentEvent, now: float) -> tuple[AgentEffect, ...]:
         """Take one event; returns what is to be done, in order."""
-        self._handlers[type(event)](event, now)
-        self._go_on(now)
-        effects, self._effects = self._effects, []
-        return tuple(effects)
+        if self._halted:
+            return ()
+        try:
+            self._wake(now)
+            self._handlers[type(event)](event, now)
+            self._go_on(now)
+        except (VerificationError, DecodeError) as error:  # only what storage says is verified by raising
+            self._halted = True
+            self._effects.append(Halt(str(error)))
+        effects = tuple(self._effects)
+        self._effects.clear()
+        return effects
 
-    # --- events -----------------------------------------------------------------------------------
+    # --- own transactions and blocks ----------------------------------------------------------------
     def _submitted(self, event: events.Submitted, now: float) -> None:
-        for item in event.items:
-            self._drafter.add(item, now)
+        self._author.submit(event.items, now)
+
+    def _seal(self, _event: events.Seal, _now: float) -> None:
+        self._author.drafter.force()
+
+    def _release(self, _event: events.Release, now: float) -> None:
+        self._author.drafter.release(now)
+        self._author.drafter.force()
 
     def _solved(self, event: events.Solved, now: float) -> None:
-        proposal = self._proposals.get(event.block)
-        if proposal is not None and proposal.state is State.DRAFT:
-            self._propose(proposal, Solution(self._key.public.fingerprint, event.nonce), now)
+        if event.block in self._author.blocks:
+            self._author.solved(event.block, event.nonce, now)
+        else:
+            self._effects += self._helper.solved(event.block, event.nonce)
 
+    # --- peers --------------------------------------------------------------------------------------
     def _proposal_received(self, event: events.ProposalReceived, now: float) -> None:
-        if self._roster is None:
-            return  # not in the chain yet: the proposer's deadline covers it
-        self._validator.judge(event.slot, event.block, self._roster, self._height)
-        if self._tick_at is None:
-            self._tick_at = now + self._timing.tick_s
+        identity = event.block.block.id
+        if self._replica.has_linked(identity):
+            reason = "linked already"
+        else:
+            reason = self._validator.judge(event.block, self._roster, self.height)
+        self._drop(reason)
+        if not reason:
+            self._effects += self._helper.stop(identity)
+            self._judged(now)
 
     def _verdicts_received(self, event: events.VerdictsReceived, now: float) -> None:
-        if event.batch.header.slot != event.slot:
-            self._effects.append(Note(f"slot {event.slot} sent verdicts of slot {event.batch.header.slot}: ignored"))
+        header, roster = event.batch.header, self._roster
+        if header.chain != self._chain:
+            reason = "wrong chain"
+        elif header.slot != event.slot:
+            reason = "wrong slot"
+        elif roster is None or header.epoch != roster.number:
+            reason = "wrong epoch"
+        elif header.slot not in roster.keys:
+            reason = "not a member"
+        else:
+            self._count(event.batch, roster, now)
             return
-        if event.slot in self._heard:
-            self._heard[event.slot] = now
-        self._count(event.batch)
+        self.dropped[reason] += 1
 
-    def _linked(self, event: events.Linked, now: float) -> None:
-        link, block = event.link, event.block
-        roster = self._stated(block.parsed) if link.mode is Mode.EPOCH else self._roster
-        self._send_verdicts()  # they were given at the head that this link replaces
-        self._head, self._height, self._roster = link.hash, link.height, roster
-        proposal = self._proposals.pop(link.block, None)
-        if proposal is not None:
-            proposal.committed()
-            self._transactions_in_flight -= len(proposal.items)
-            for item in proposal.items:
-                self._redrafts.pop(item.id, None)
-            self._effects.append(Settled(tuple(item.id for item in proposal.items)))
-        made = [(uri, digest) for value in block.parsed for uri, digest in outputs(value) if digest is not None]
-        self._drafter.linked(made, now)
-        self._judge_again(link.block, now)
+    def _puzzle_received(self, event: events.PuzzleReceived, _now: float) -> None:
+        roster, block = self._roster, event.message.block
+        if roster is None or not self.is_member:
+            reason = "not a member"
+        elif self._replica.has_linked(block) or self._validator.body(block) is not None:
+            reason = "puzzle solved"
+        else:
+            reason = self._helper.refusal(event.slot, event.message, roster, self._replica)
+        self._drop(reason)
+        if not reason:
+            self._effects += self._helper.search(event.slot, event.message)
 
-    def _past_known(self, _event: events.PastKnown, now: float) -> None:
-        self._judge_again(None, now)
-
-    def _answered(self, event: events.Answered, now: float) -> None:
-        proposal = self._proposals.get(event.answer.block)
-        if proposal is None:
-            return
-        self._effects += proposal.answered(event.answer, self._storage_up, now)
-        if proposal.state is State.REJECTED:
-            self._draft_anew(proposal, event.answer.reason, now)
+    def _solution_received(self, event: events.SolutionReceived, now: float) -> None:
+        self._drop(self._author.helped(event.slot, event.message, now))
 
     def _peer_up(self, event: events.PeerUp, now: float) -> None:
-        self._heard[event.slot] = now
-        for proposal in self._proposals.values():
-            if proposal.state is State.PROPOSED:  # it may have been sent while the peer was away
-                self._effects.append(SendPeer(event.slot, messages.Propose(proposal.block.block)))
+        self._reach.up(event.slot, now)
+        self._author.show(event.slot)
 
     def _peer_down(self, event: events.PeerDown, _now: float) -> None:
-        self._heard.pop(event.slot, None)
+        self._reach.down(event.slot)
+        self._effects += self._helper.lost(event.slot)
+
+    # --- storage ------------------------------------------------------------------------------------
+    def _welcomed(self, event: events.Welcomed, now: float) -> None:
+        self._replica.begin(event.size, event.nodes, event.anchors)
+        self._apply_links(now)
+
+    def _committed_received(self, event: events.CommittedReceived, now: float) -> None:
+        reason = self._replica.take(event.link, event.block)
+        self._drop(reason)
+        self._apply_links(now)
+
+    def _checkpoint_received(self, event: events.CheckpointReceived, _now: float) -> None:
+        key = self.storage_key
+        self._drop("no epoch yet" if key is None else self._replica.check(event.text, key))
+
+    def _past_known(self, _event: events.PastKnown, now: float) -> None:
+        self._validator.grown(self.height, None)
+        self._judged(now)
+
+    def _answered(self, event: events.Answered, now: float) -> None:
+        self._drop(self._author.answered(event.answer, now))
 
     def _storage_is_up(self, _event: events.StorageUp, _now: float) -> None:
-        self._storage_up = True
+        self._author.storage_up = True
 
     def _storage_is_down(self, _event: events.StorageDown, _now: float) -> None:
-        self._storage_up = False
-        for proposal in self._proposals.values():
-            proposal.storage_lost()
+        self._author.storage_lost()
 
+    # --- time ---------------------------------------------------------------------------------------
     def _tick(self, _event: events.Tick, now: float) -> None:
+        self._timer = None
         if self._tick_at is not None and now >= self._tick_at:
             self._send_verdicts()
 
     def _clock_set(self, event: events.ClockSet, _now: float) -> None:
-        self._offset_us = event.offset_us
+        self._author.offset_us = event.offset_us
 
-    def _seal(self, _event: events.Seal, _now: float) -> None:
-        self._drafter.force()
+    def _wake(self, now: float) -> None:
+        """Where time jumped over a tick that was asked for, this node slept: the others were not silent, it was."""
+        before, self._stepped = self._stepped, now
+        if before is None or now - before <= limits.SUSPEND_S:
+            return
+        if self._timer is not None and self._timer <= before + limits.SUSPEND_S:
+            self._author.woken(now - before, now)
 
-    def _release(self, _event: events.Release, now: float) -> None:
-        self._drafter.release(now)
-        self._drafter.force()
+    # --- the chain ----------------------------------------------------------------------------------
+    def _apply_links(self, now: float) -> None:
+        while (ready := self._replica.ready(self._body)) is not None:
+            link, block = ready
+            roster = self._stated(block) if link.mode is Mode.EPOCH else None
+            self._send_verdicts()  # they were given at the head that this link replaces
+            self._replica.apply(link, block)
+            self._effects += self._helper.stop(link.block)
+            self._author.linked(link, block, now)
+            self._validator.grown(self.height, link.block)
+            if roster is not None:
+                self._enter(roster, now)
+            self._judged(now)
 
-    @property
-    def _load(self) -> int:
-        """Blocks in flight; as many as there may be if they hold as many transactions as there may be."""
-        if self._transactions_in_flight >= limits.IN_FLIGHT_TRANSACTIONS_MAX:
-            return limits.IN_FLIGHT_BLOCKS_MAX
-        return len(self._proposals)
+    def _body(self, block: bytes) -> ParsedBlock | None:
+        return self.own_block(block) or self._validator.body(block)
 
-    # --- what follows every event -----------------------------------------------------------------
+    def _stated(self, block: ParsedBlock) -> Roster:
+        """The membership that an epoch block states.
+
+        Raises:
+            VerificationError, DecodeError: the chain's authority did not say so; nothing changed.
+        """
+        if len(block.parsed) != 1 or block.parsed[0]["kind"] != Kind.EPOCH:
+            raise VerificationError("an epoch link whose block states no epoch")
+        roster = self._read_epoch(cast("JsonObject", block.parsed[0]["body"]))
+        if roster.epoch.authority != self._authority:
+            raise VerificationError(f"epoch {roster.number} is of another authority than the genesis")
+        if self._roster is not None and roster.number <= self._roster.number:
+            raise VerificationError(f"epoch {roster.number} follows epoch {self._roster.number}")
+        return roster
+
+    def _enter(self, roster: Roster, now: float) -> None:
+        """Another epoch is in force: votes of the one before count no more."""
+        self._roster = roster
+        self._is_member = roster.slot_of(self._key.public.fingerprint) == self._slot
+        self._reach.restated(roster)
+        self._validator.restated(roster, self.height)
+        self._author.restated(roster if self.is_member else None, now)
+
     def _go_on(self, now: float) -> None:
-        self._drafter.expire(now)
-        while self.is_member and (draft := self._drafter.seal(self._load, now)) is not None:
-            self._seal_draft(draft, now)
-        for proposal in self._proposals.values():
-            self._effects += proposal.review(self._heard, self._storage_up, now)
-        times = [p.deadline for p in self._proposals.values()] + [self._tick_at]
-        if self.is_member and self._load < limits.IN_FLIGHT_BLOCKS_MAX:
-            times.append(self._drafter.next_time())
-        self._effects.append(SetTimer(min((time for time in times if time is not None), default=None)))
-
-    def _seal_draft(self, draft: Draft, now: float) -> None:
-        roster = cast("Roster", self._roster)
-        difficulty = roster.epoch.settings.difficulty
-        block = membership.seal(
-            self._key,
-            self._chain,
-            roster.number,
-            self._sequence,
-            self._head,
-            self._height,
-            tuple(item.data for item in draft.items),
-            self._offset_us + int(now * 1_000_000),
-            difficulty,
-            draft.source,
+        """What follows every event."""
+        author = self._author
+        author.submit(self._witness.ripe(self._ledger, now), now)
+        missing = self._replica.missing(now) if author.storage_up else None
+        if missing is not None:
+            self._effects.append(SendStorage(missing))
+        author.go_on(now)
+        times = (
+            self._tick_at,
+            self._replica.sync_at if author.storage_up else None,
+            self._witness.next_time(),
+            author.next_time(),
         )
-        self._sequence += 1
-        self._transactions_in_flight += len(draft.items)
-        own = OwnBlock(block, [item.parsed for item in draft.items], [item.id for item in draft.items])
-        proposal = self._proposals[block.id] = Proposal(own, tuple(draft.items), roster, self._timing)
-        if difficulty:
-            self._effects.append(Mine(block.id, self._key.public.fingerprint, difficulty))
-        else:
-            self._propose(proposal, None, now)
+        timer = min((time for time in times if time is not None), default=None)
+        if timer != self._timer:
+            self._timer = timer
+            self._effects.append(SetTimer(timer))
 
-    def _propose(self, proposal: Proposal, solution: Solution | None, now: float) -> None:
-        """To every slot, and to this node's own validator: its vote counts like any other."""
-        roster = cast("Roster", self._roster)
-        proposal.solved(solution)
-        proposal.proposed(now)
-        message = messages.Propose(proposal.block.block)
-        self._effects += [SendPeer(slot, message) for slot in self._others]
-        self._validator.judge(self._slot, proposal.block, roster, self._height)
-        if self._tick_at is None:
-            self._tick_at = now + self._timing.tick_s
-        if not self._others:
+    # --- verdicts -----------------------------------------------------------------------------------
+    def _judge_own(self, block: ParsedBlock, now: float) -> None:
+        """This node's vote on its own block counts like any other."""
+        self._validator.judge(block, cast("Roster", self._roster), self.height)
+        self._judged(now)
+        if not self._reach.others:
             self._send_verdicts()
 
-    def _judge_again(self, linked: bytes | None, now: float) -> None:
-        if self._roster is not None:
-            self._validator.grown(self._roster, self._height, linked)
-            if self._validator.has_verdicts and self._tick_at is None:
-                self._tick_at = now + self._timing.tick_s
+    def _judged(self, now: float) -> None:
+        """Pass on what the validator has not seen before, report what it noticed, send its verdicts with the tick."""
+        fresh, self._validator.fresh = self._validator.fresh, []
+        for proposer, block in fresh if self._reach.is_tree else ():
+            if proposer != self._slot:
+                message = messages.Propose(block.block)
+                self._effects += [SendPeer(slot, message) for slot in self._reach.targets(proposer)]
+        noticed, self._validator.equivocations = self._validator.equivocations, []
+        for liar, first, second in noticed:
+            self._witness.report("header", (first, second), liar, self.slots, now)
+        if self._validator.has_verdicts and self._tick_at is None:
+            self._tick_at = now + self._timing.tick_s
 
     def _send_verdicts(self) -> None:
         self._tick_at = None
-        if self._roster is None:
+        if self._roster is None or not self.is_member:
+            self._validator.silence()
             return
-        given = self._validator.tick(self._roster, self._head, self._height)
+        given = self._validator.tick(self._roster, cast("bytes", self.head), self.height)
         if given is None:
             return
         batch, slots = given
         message = messages.Verdicts(batch)
-        self._effects += [SendPeer(slot, message) for slot in self._others if slot in slots]
+        self._effects += [SendPeer(slot, message) for slot in sorted(slots & self._reach.slots) if slot != self._slot]
         if self._slot in slots:
-            self._count(batch)
-
-    def _count(self, batch: VerdictBatch) -> None:
-        for index, entry in enumerate(batch.entries):
-            proposal = self._proposals.get(entry.block)
-            if proposal is not None:
+            for proposal, index in self._concerned(batch):
                 proposal.vote(batch.vote(index))
 
-    def _stated(self, parsed: object) -> Roster:
-        """The membership that an epoch block states.
+    def _count(self, batch: VerdictBatch, roster: Roster, now: float) -> None:
+        """A peer's verdicts. Those on blocks of others show that it is at work."""
+        slot, replayed = batch.header.slot, 0
+        for proposal, index in self._concerned(batch):
+            vote = batch.vote(index)
+            self._witness.compare(proposal.vote_of(slot), vote, roster, now)
+            reason = proposal.vote(vote)
+            self._drop(reason)
+            replayed += bool(reason)
+        if replayed < len(batch.entries):
+            self._reach.judged(slot, now)
 
-        Raises:
-            VerificationError: the chain's authority did not say so; nothing changed.
-        """
-        (value,) = cast("list[JsonObject]", parsed)
-        epoch = Epoch.from_body(cast("JsonObject", value["body"]))
-        epoch.verify(self._chain)
-        if epoch.authority != self._authority:
-            raise VerificationError(f"epoch {epoch.epoch} is of another authority than the genesis")
-        return Roster(epoch, self._chain)
+    def _concerned(self, batch: VerdictBatch) -> list[tuple[Proposal, int]]:
+        """Own blocks that a batch is about, each with the entry's place."""
+        return [(own, index) for identity, own in self._author.blocks.items() for index in batch.about(identity)]
 
-    def _draft_anew(self, proposal: Proposal, reason: str, now: float) -> None:
-        """The block is dead, its transactions are not: into a new block, a bounded number of times."""
-        del self._proposals[proposal.block.block.id]
-        self._transactions_in_flight -= len(proposal.items)
-        lost = []
-        for item in proposal.items:
-            count = self._redrafts.get(item.id, 0) + 1
-            self._redrafts[item.id] = count
-            if count > limits.REDRAFTS_MAX:
-                lost.append(item.id)
-                del self._redrafts[item.id]
-            else:
-                self._drafter.add(item, now)
-        if lost:
-            self._effects.append(GivenUp(tuple(lost), reason))
+    def _drop(self, reason: str) -> None:
+        """Count why an input was dropped; "" if it was not."""
+        if reason:
+            self.dropped[reason] += 1

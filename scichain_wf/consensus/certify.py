@@ -17,7 +17,7 @@ from scichain_wf.model.link import Annotation, annotations_digest
 from scichain_wf.model.verdict import Verdict, Vote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from scichain_wf.consensus.roster import Roster
     from scichain_wf.crypto.signing import SigningKey
@@ -30,33 +30,63 @@ class Tally:
         self._roster = roster
         self._block = block
         self._votes: dict[int, Vote] = {}
+        self._valid: set[int] = set()
+        self._refused: set[int] = set()  # INVALID, or dropped
         self._dropped: set[int] = set()
 
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch whose votes count."""
+        return self._roster.number
+
+    @property
+    def voters(self) -> frozenset[int]:
+        """Slots that said VALID."""
+        return frozenset(self._valid)
+
+    def refusal(self, vote: Vote) -> str:
+        """Why a vote does not count, or ""."""
+        header, known = vote.header, self._votes.get(vote.header.slot)
+        if vote.entry.block != self._block:
+            return "unknown block"
+        if header.chain != self._roster.chain:
+            return "wrong chain"
+        if header.epoch != self._roster.number:
+            return "wrong epoch"
+        if header.slot not in self._roster.keys:
+            return "not a member"
+        if header.slot in self._dropped:
+            return "votes do not hold"
+        return "verdict replayed" if known is not None and known.header.batch >= header.batch else ""
+
     def add(self, vote: Vote) -> bool:
-        """Count a vote; False if it does not count: not on this block, or not of this epoch and its slots."""
-        header = vote.header
-        known = self._votes.get(header.slot)
-        if (
-            vote.entry.block != self._block
-            or header.chain != self._roster.chain
-            or header.epoch != self._roster.number
-            or header.slot not in self._roster.keys
-            or header.slot in self._dropped
-            or (known is not None and known.header.batch >= header.batch)
-        ):
+        """Count a vote; False if it does not count (see `refusal`)."""
+        if self.refusal(vote):
             return False
-        self._votes[header.slot] = vote
+        slot = vote.header.slot
+        self._votes[slot] = vote
+        for slots, verdict in ((self._valid, Verdict.VALID), (self._refused, Verdict.INVALID)):
+            if vote.entry.verdict is verdict:
+                slots.add(slot)
+            else:
+                slots.discard(slot)
         return True
 
     def drop(self, slots: Iterable[int]) -> None:
         """Never count these slots again for this block: storage says that their votes do not hold."""
         for slot in slots:
             self._dropped.add(slot)
+            self._refused.add(slot)
+            self._valid.discard(slot)
             self._votes.pop(slot, None)
+
+    def vote_of(self, slot: int) -> Vote | None:
+        """The last vote of a slot."""
+        return self._votes.get(slot)
 
     def valid(self) -> tuple[Vote, ...]:
         """VALID votes, by slot."""
-        return tuple(vote for vote in self.votes() if vote.entry.verdict is Verdict.VALID)
+        return tuple(self._votes[slot] for slot in sorted(self._valid))
 
     def votes(self) -> tuple[Vote, ...]:
         """Every vote, by slot."""
@@ -64,20 +94,19 @@ class Tally:
 
     def has_quorum(self) -> bool:
         """Whether enough slots said VALID."""
-        return len(self.valid()) >= self._roster.quorum
+        return len(self._valid) >= self._roster.quorum
 
-    def is_impossible(self, reachable: Iterable[int]) -> bool:
+    def is_impossible(self, reachable: Collection[int]) -> bool:
         """Whether a quorum can no longer come: too many refused, or are not reachable and did not say VALID.
 
         UNKNOWN is not a refusal: its slot may know more a moment later. Only the deadline ends the wait for it.
+
+        Args:
+            reachable: distinct slots that the epoch binds and that may still answer.
         """
-        hopeful = {slot for slot in reachable if slot in self._roster.keys and slot not in self._dropped}
-        for slot, vote in self._votes.items():
-            if vote.entry.verdict is Verdict.INVALID:
-                hopeful.discard(slot)
-            elif vote.entry.verdict is Verdict.VALID:
-                hopeful.add(slot)
-        return len(hopeful) < self._roster.quorum
+        if len(reachable) - len(self._refused) >= self._roster.quorum:
+            return False  # so it is almost always, and found without looking at each slot
+        return len((set(reachable) | self._valid) - self._refused) < self._roster.quorum
 
     def certificate(self, solution: Solution | None) -> QuorumCertificate:
         """The certificate of a block that has its quorum.
@@ -85,10 +114,9 @@ class Tally:
         Raises:
             VerificationError: it has not.
         """
-        votes = self.valid()
-        if len(votes) < self._roster.quorum:
-            raise VerificationError(f"{len(votes)} slots said VALID, {self._roster.quorum} are needed")
-        return QuorumCertificate(self._block, self._roster.number, solution, votes)
+        if not self.has_quorum():
+            raise VerificationError(f"{len(self._valid)} slots said VALID, {self._roster.quorum} are needed")
+        return QuorumCertificate(self._block, self._roster.number, solution, self.valid())
 
 
 class VoteChecker:

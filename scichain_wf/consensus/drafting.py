@@ -89,7 +89,8 @@ class Drafter:
         if missing is None:
             self._put(item, now)
         else:
-            self._hold(item, now + self._timing.unresolved_after_s, missing)
+            held = self._held[item.id] = _Held(item, now + self._timing.unresolved_after_s, missing)
+            self._wait_for(held, missing)
 
     def linked(self, versions: Iterable[Version], now: float) -> None:
         """These versions are in the ledger now: take what waited for them."""
@@ -104,6 +105,11 @@ class Drafter:
         """Draft everything that is held: nothing that could resolve it is under way."""
         while self._held:
             self._put(self._let_go(next(iter(self._held.values()))), now)
+
+    def woken(self, slept_s: float) -> None:
+        """Time passed in which this node saw nothing: what is held waits so much longer."""
+        for held in self._held.values():
+            held.deadline += slept_s
 
     def force(self) -> None:
         """A flush: seal whatever is drafted now, however little."""
@@ -128,17 +134,20 @@ class Drafter:
         times += [held.deadline for held in list(self._held.values())[:1]]
         return min(times, default=None)
 
-    def _hold(self, item: Item, deadline: float, missing: Version) -> None:
-        self._held[item.id] = _Held(item, deadline, missing)
-        self._waiting.setdefault(missing, {})[item.id] = None
-
     def _let_go(self, held: _Held) -> Item:
         del self._held[held.item.id]
+        self._stop_waiting(held)
+        return held.item
+
+    def _wait_for(self, held: _Held, missing: Version) -> None:
+        held.missing = missing
+        self._waiting.setdefault(missing, {})[held.item.id] = None
+
+    def _stop_waiting(self, held: _Held) -> None:
         waiting = self._waiting[held.missing]
         del waiting[held.item.id]
         if not waiting:
             del self._waiting[held.missing]
-        return held.item
 
     def _put(self, item: Item, now: float) -> None:
         """Into its draft, and whatever waited for what it makes."""
@@ -153,12 +162,11 @@ class Drafter:
                 missing = self._missing(held.item)
                 if missing == held.missing:
                     continue  # linked, but not in this node's ledger any more: the deadline remains
-                deadline = held.deadline
-                item = self._let_go(held)
                 if missing is None:
-                    made.extend(self._append(item, now))
+                    made.extend(self._append(self._let_go(held), now))
                 else:
-                    self._hold(item, deadline, missing)
+                    self._stop_waiting(held)
+                    self._wait_for(held, missing)
 
     def _append(self, item: Item, now: float) -> list[Version]:
         draft = self._open.get(item.source)

@@ -11,11 +11,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mine:
-    """Find a nonce for an own block, off the event loop; answered by `Solved`."""
+    """Find a nonce for a block (an own one, or a peer's in a race), off the event loop; answered by `Solved`."""
 
     block: bytes
     solver: bytes
     difficulty: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopMining:
+    """The search for this block's nonce is of no use any more: end it, if it still goes on."""
+
+    block: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,23 @@ class Note:
     text: str
 
 
-AgentEffect: TypeAlias = Mine | SendPeer | SendStorage | SetTimer | Settled | GivenUp | Note
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """This process must stop: somebody it relies on broke the protocol. It sends nothing more."""
+
+    reason: str
+
+
+AgentEffect: TypeAlias = Mine | StopMining | SendPeer | SendStorage | SetTimer | Settled | GivenUp | Note | Halt
+
+
+# --- at the storage node ----------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Send that slot every durable link from height `next` on with its block, the newest SYNC_LINKS_MAX at most."""
+
+    slot: int
+    next: int
 
 
 @dataclass(frozen=True, slots=True)

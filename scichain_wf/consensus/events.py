@@ -1,4 +1,8 @@
-"""What can happen to the machines. Times are arguments of `step`, never part of an event."""
+"""What can happen to the machines. Times are arguments of `step`, never part of an event.
+
+The driver parses what comes off the wire (`messages.decode`, then the strict parser for a block's transactions); what
+does not parse never becomes an event. `slot` is always whose channel an event came over, as the channel itself says.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +13,29 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from scichain_wf.consensus import validity
 
 if TYPE_CHECKING:
-    from scichain_wf.consensus.messages import Answer
+    from scichain_wf.consensus.messages import Answer, Found, Puzzle
+    from scichain_wf.consensus.roster import Roster
     from scichain_wf.consensus.validity import ParsedBlock
     from scichain_wf.model.canonical import JsonObject
     from scichain_wf.model.certificate import QuorumCertificate, Solution
-    from scichain_wf.model.epoch import Epoch
     from scichain_wf.model.link import Link
     from scichain_wf.model.verdict import VerdictBatch, Vote
 
 
 @dataclass(frozen=True)
 class Item:
-    """One transaction that waits to be committed. `source` is what its block's header will say."""
+    """One transaction that waits to be committed.
+
+    Attributes:
+        source: what its block's header will say.
+        own: this machine made it by itself (evidence): nobody waits to hear what became of it.
+    """
 
     id: bytes
     data: bytes
     parsed: JsonObject
     source: str = "outbox"
+    own: bool = False
 
     @cached_property
     def needs(self) -> tuple[tuple[str, bytes, str], ...]:
@@ -63,7 +73,7 @@ class Solved:
 
 @dataclass(frozen=True, slots=True)
 class ProposalReceived:
-    """The agent of `slot` (its channel says so) asks for a verdict."""
+    """A block whose proposer asks for a verdict. `slot` is who passed it on; its signature says who made it."""
 
     slot: int
     block: ParsedBlock
@@ -78,11 +88,49 @@ class VerdictsReceived:
 
 
 @dataclass(frozen=True, slots=True)
-class Linked:
-    """The next link of the chain is durable and in this node's ledger."""
+class PuzzleReceived:
+    """The agent of `slot` asks for help with the puzzle of its block (mining = race)."""
+
+    slot: int
+    message: Puzzle
+
+
+@dataclass(frozen=True, slots=True)
+class SolutionReceived:
+    """The agent of `slot` says that it solved the puzzle of one of this agent's blocks."""
+
+    slot: int
+    message: Found
+
+
+@dataclass(frozen=True, slots=True)
+class Welcomed:
+    """Storage admitted this agent to the chain.
+
+    Attributes:
+        size: links follow from this height on.
+        nodes: the full subtrees of the tree of the links before it, largest first.
+        anchors: (height, link time in microseconds) of the newest retarget anchors below `size`.
+    """
+
+    size: int
+    nodes: tuple[bytes, ...]
+    anchors: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedReceived:
+    """A durable link, as storage sent it: in any order, perhaps twice, without the block for who has it already."""
 
     link: Link
-    block: ParsedBlock
+    block: ParsedBlock | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointReceived:
+    """Storage's newest signed tree head (C2SP text)."""
+
+    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +154,7 @@ class PeerUp:
 
 @dataclass(frozen=True, slots=True)
 class PeerDown:
-    """It does not stand any more."""
+    """It does not stand any more, or could not be made when something was to be sent."""
 
     slot: int
 
@@ -148,7 +196,11 @@ AgentEvent: TypeAlias = (
     | Solved
     | ProposalReceived
     | VerdictsReceived
-    | Linked
+    | PuzzleReceived
+    | SolutionReceived
+    | Welcomed
+    | CommittedReceived
+    | CheckpointReceived
     | PastKnown
     | Answered
     | PeerUp
@@ -187,4 +239,28 @@ class Extended:
 class EpochInForce:
     """An epoch link is durable."""
 
-    epoch: Epoch
+    roster: Roster
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReceived:
+    """The agent of `slot` lacks the links from height `next` on."""
+
+    slot: int
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """The agent of `slot` says that its newest link is `head` at `height`.
+
+    Attributes:
+        own: hash of storage's durable link at that height; None where there is none.
+        proven: False where only that slot says so: a liar can say anything.
+    """
+
+    slot: int
+    height: int
+    head: bytes
+    own: bytes | None
+    proven: bool = True

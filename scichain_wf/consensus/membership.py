@@ -75,7 +75,7 @@ def genesis(
         authority=authority.public,
         generation=0,
         slots=slots,
-        statement=authority.sign(Domain.MEMBERSHIP, membership_statement(ZERO_DIGEST, 0, slots)),
+        statement=authority.sign(Domain.MEMBERSHIP, membership_statement(ZERO_DIGEST, 0, slots, settings)),
         storage=storage,
         delegation=authority.sign(Domain.DELEGATION, delegation_statement(ZERO_DIGEST, 0, storage)),
         members=(),
@@ -95,18 +95,18 @@ def restated(
 ) -> Epoch:
     """A new generation with `slots` empty slots: what the launcher of a run states (30-post, Membership)."""
     generation = current.generation + 1
-    writer = storage or current.storage
+    writer, rules = storage or current.storage, settings or current.settings
     return replace(
         current,
         epoch=current.epoch + 1,
         reason="statement",
         generation=generation,
         slots=slots,
-        statement=authority.sign(Domain.MEMBERSHIP, membership_statement(chain, generation, slots)),
+        statement=authority.sign(Domain.MEMBERSHIP, membership_statement(chain, generation, slots, rules)),
         storage=writer,
         delegation=authority.sign(Domain.DELEGATION, delegation_statement(chain, generation, writer)),
         members=(),
-        settings=settings or current.settings,
+        settings=rules,
     )
 
 

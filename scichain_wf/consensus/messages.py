@@ -28,6 +28,7 @@ from scichain_wf.model.schema import (
     SIGNATURE,
     Array,
     Choice,
+    Integer,
     Nullable,
     Record,
     check_record,
@@ -36,6 +37,9 @@ from scichain_wf.model.text import digest_bytes, digest_text
 from scichain_wf.model.verdict import VOTE, VerdictBatch, Vote
 
 _SOLUTION: Final = Record({"solver": DIGEST, "nonce": COUNT, "signature": Nullable(SIGNATURE)})
+_PUZZLE: Final = Record({"block": DIGEST, "difficulty": Integer(1, limits.DIFFICULTY_MAX)})
+_FOUND: Final = Record({"block": DIGEST, "solution": _SOLUTION})
+_SYNC: Final = Record({"next": COUNT})
 _EXTEND: Final = Record(
     {
         "reason": Choice("deadline", "quorum-impossible", "bad-votes"),
@@ -58,6 +62,9 @@ class Kind(IntEnum):
     EXTEND = 4
     COMMITTED = 5
     ANSWER = 6
+    SYNC = 7
+    PUZZLE = 8
+    FOUND = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +141,13 @@ class Extend:
             "solution": None if self.solution is None else self.solution.value(),
             "votes": votes,
         }
-        check_record(_EXTEND, value, "extend")
-        return pack(canonical.dumps(value), self.block.encode())
+        return pack(_dumped(_EXTEND, value, "extend"), self.block.encode())
 
     @classmethod
     def decode(cls, data: bytes | memoryview) -> Self:
         """Strict inverse of `encode`; `DecodeError` as for every record."""
         head, body = unpack(data, 2)
-        value = canonical.parse(bytes(head), limits.CERTIFICATE_BYTES_MAX)
-        check_record(_EXTEND, value, "extend")
-        v = cast("dict[str, object]", value)
+        v = cast("dict[str, object]", _parsed(_EXTEND, head, "extend"))
         block = Block.decode(body)
         votes = tuple(Vote.from_value(item, block.id) for item in cast("list[object]", v["votes"]))
         slots = [vote.header.slot for vote in votes]
@@ -195,32 +199,99 @@ class Answer:
         """The payload."""
         value: JsonObject = {"block": digest_text(self.block), "answer": self.answer, "reason": self.reason}
         value["slots"] = list(self.slots)
-        check_record(_ANSWER, value, "answer")
-        return canonical.dumps(value)
+        return _dumped(_ANSWER, value, "answer")
 
     @classmethod
     def decode(cls, data: bytes | memoryview) -> Self:
         """Strict inverse of `encode`; `DecodeError` as for every record."""
-        value = canonical.parse(bytes(data), limits.FRAME_BYTES_MAX)
-        check_record(_ANSWER, value, "answer")
-        v = cast("dict[str, str]", value)
+        v = cast("dict[str, str]", _parsed(_ANSWER, data, "answer"))
         slots = cast("list[int]", v.get("slots", []))
         return cls(digest_bytes(v["block"]), v["answer"], tuple(slots), v.get("reason", ""))
 
 
-Message: TypeAlias = Propose | Verdicts | Push | Extend | Committed | Answer
-_DECODERS: Final = {cls.kind: cls.decode for cls in (Propose, Verdicts, Push, Extend, Committed, Answer)}
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """An agent lacks the links from height `next` on, to storage (SciChain §3.1)."""
+
+    kind: ClassVar[Kind] = Kind.SYNC
+    next: int
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return _dumped(_SYNC, {"next": self.next}, "sync")
+
+    @classmethod
+    def decode(cls, data: bytes | memoryview) -> Self:
+        """Strict inverse of `encode`; `DecodeError` as for every record."""
+        return cls(cast("dict[str, int]", _parsed(_SYNC, data, "sync"))["next"])
+
+
+@dataclass(frozen=True, slots=True)
+class Puzzle:
+    """A proposer asks its peers to solve its block's puzzle with it (mining = race; SciChain §4.2)."""
+
+    kind: ClassVar[Kind] = Kind.PUZZLE
+    block: bytes
+    difficulty: int
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return _dumped(_PUZZLE, {"block": digest_text(self.block), "difficulty": self.difficulty}, "puzzle")
+
+    @classmethod
+    def decode(cls, data: bytes | memoryview) -> Self:
+        """Strict inverse of `encode`; `DecodeError` as for every record."""
+        value = _parsed(_PUZZLE, data, "puzzle")
+        return cls(digest_bytes(cast("str", value["block"])), cast("int", value["difficulty"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A peer solved the puzzle of `block`, to its proposer; signed as `roster.solution_statement` says."""
+
+    kind: ClassVar[Kind] = Kind.FOUND
+    block: bytes
+    solution: Solution
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return _dumped(_FOUND, {"block": digest_text(self.block), "solution": self.solution.value()}, "found")
+
+    @classmethod
+    def decode(cls, data: bytes | memoryview) -> Self:
+        """Strict inverse of `encode`; `DecodeError` as for every record."""
+        value = _parsed(_FOUND, data, "found")
+        return cls(digest_bytes(cast("str", value["block"])), cast("Solution", Solution.from_value(value["solution"])))
+
+
+Message: TypeAlias = Propose | Verdicts | Push | Extend | Committed | Answer | Sync | Puzzle | Found
+_DECODERS: Final = {
+    cls.kind: cls.decode for cls in (Propose, Verdicts, Push, Extend, Committed, Answer, Sync, Puzzle, Found)
+}
 
 
 def decode(kind: int, data: bytes | memoryview) -> Message:
     """The message of a frame.
 
     Raises:
-        DecodeError: unknown kind, or not its shape.
+        DecodeError: unknown kind, over the size of a frame, or not its shape.
     """
+    if len(data) > limits.FRAME_BYTES_MAX:
+        raise DecodeError(f"message of {len(data)} bytes; allowed are up to {limits.FRAME_BYTES_MAX}")
     if kind not in _DECODERS:
         raise DecodeError(f"message of unknown kind {kind}")
     return _DECODERS[Kind(kind)](data)
+
+
+def _dumped(record: Record, value: JsonObject, what: str) -> bytes:
+    check_record(record, value, what)
+    return canonical.dumps(value)
+
+
+def _parsed(record: Record, data: bytes | memoryview, what: str) -> JsonObject:
+    value = canonical.parse(bytes(data), limits.CERTIFICATE_BYTES_MAX)
+    check_record(record, value, what)
+    return cast("JsonObject", value)
 
 
 def pack(*parts: bytes) -> bytes:

@@ -4,6 +4,7 @@
     PROPOSED → EXTENDING (POET) → COMMITTED
     CERTIFIED or EXTENDING → PARKED (storage unreachable or busy: the same block again, later) → COMMITTED
     CERTIFIED or EXTENDING → REJECTED (structurally wrong: its transactions are drafted anew)
+    PROPOSED or PARKED → PROPOSED (another epoch is in force: votes of two epochs do not add up)
 
 A block is immutable once signed and its sequence number is never used again. Push and Extend are idempotent, so a
 parked block is sent as it was; blocks of one proposer commit in any order (SciChain §4.5, the waiting queue).
@@ -11,22 +12,22 @@ parked block is sent as it was; blocks of one proposer commit in any order (SciC
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from scichain_wf import limits
 from scichain_wf.consensus import certify, messages
-from scichain_wf.consensus.effects import AgentEffect, Note, SendStorage
+from scichain_wf.consensus.effects import AgentEffect, Note, SendPeer, SendStorage
 from scichain_wf.errors import InvariantViolation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
+    from scichain_wf.consensus.dissemination import Reach
     from scichain_wf.consensus.events import Item
     from scichain_wf.consensus.roster import Roster
     from scichain_wf.consensus.timing import Timing
-    from scichain_wf.model.block import Block
-    from scichain_wf.model.canonical import JsonObject
+    from scichain_wf.consensus.validity import ParsedBlock
     from scichain_wf.model.certificate import Solution
     from scichain_wf.model.verdict import Vote
 
@@ -59,7 +60,12 @@ class Move(StrEnum):
 TRANSITIONS: Final[dict[State, dict[Move, State]]] = {
     State.DRAFT: {Move.SOLVE: State.MINED},
     State.MINED: {Move.PROPOSE: State.PROPOSED},
-    State.PROPOSED: {Move.CERTIFY: State.CERTIFIED, Move.EXTEND: State.EXTENDING, Move.COMMIT: State.COMMITTED},
+    State.PROPOSED: {
+        Move.PROPOSE: State.PROPOSED,  # again, under the epoch in force
+        Move.CERTIFY: State.CERTIFIED,
+        Move.EXTEND: State.EXTENDING,
+        Move.COMMIT: State.COMMITTED,
+    },
     State.CERTIFIED: {
         Move.COMMIT: State.COMMITTED,
         Move.EXTEND: State.EXTENDING,  # storage found votes that do not hold
@@ -68,6 +74,7 @@ TRANSITIONS: Final[dict[State, dict[Move, State]]] = {
     },
     State.EXTENDING: {Move.COMMIT: State.COMMITTED, Move.PARK: State.PARKED, Move.REJECT: State.REJECTED},
     State.PARKED: {
+        Move.PROPOSE: State.PROPOSED,  # again, under the epoch in force
         Move.CERTIFY: State.CERTIFIED,
         Move.EXTEND: State.EXTENDING,
         Move.COMMIT: State.COMMITTED,
@@ -90,15 +97,6 @@ def moved(state: State, move: Move) -> State:
     return after
 
 
-@dataclass(frozen=True, slots=True)
-class OwnBlock:
-    """A block this node made, in the shape that rules take."""
-
-    block: Block
-    parsed: Sequence[JsonObject]
-    leaves: Sequence[bytes]
-
-
 class Proposal:
     """One own block on its way.
 
@@ -107,7 +105,7 @@ class Proposal:
         deadline: when the wait for votes ends (PROPOSED), or when to send again (PARKED); else None.
     """
 
-    def __init__(self, block: OwnBlock, items: tuple[Item, ...], roster: Roster, timing: Timing) -> None:
+    def __init__(self, block: ParsedBlock, items: tuple[Item, ...], roster: Roster, timing: Timing) -> None:
         self.block = block
         self.items = items
         self.state = State.DRAFT
@@ -118,6 +116,9 @@ class Proposal:
         self._reason = "deadline"
         self._proposed = 0.0
         self._pause_s = timing.backoff_s
+        self._cited: frozenset[int] = frozenset()
+        self._too_old = 0
+        self._is_relayed = False
 
     def _move(self, move: Move) -> None:
         self.state = moved(self.state, move)
@@ -127,33 +128,50 @@ class Proposal:
         self._move(Move.SOLVE)
         self._solution = solution
 
-    def proposed(self, now: float) -> None:
-        """The block was sent to every slot."""
+    def proposed(self, roster: Roster, is_relayed: bool, now: float) -> None:
+        """The block was sent to every slot of `roster`, or is relayed to them (`dissemination`)."""
         self._move(Move.PROPOSE)
-        self._proposed = now
-        self.deadline = now + self._timing.deadline_s
+        self._tally = certify.Tally(roster, self.block.block.id)
+        self._is_relayed = is_relayed
+        self._wait(now)
 
-    def vote(self, vote: Vote) -> None:
-        """Count a vote. One that comes late still counts if the block has to be sent again."""
-        self._tally.add(vote)
+    def is_outdated(self, roster: Roster) -> bool:
+        """Whether the votes it waits for, or would be sent with, are of an epoch that is over, or never asked for."""
+        waits = self.state in (State.PROPOSED, State.PARKED)
+        return self.state is State.MINED or (waits and self._tally.epoch != roster.number)
 
-    def review(self, heard: Mapping[int, float], storage_up: bool, now: float) -> tuple[AgentEffect, ...]:
-        """Go on if a quorum is there, can no longer come, or the time is up; send a parked block again.
+    @property
+    def wants_votes(self) -> bool:
+        """Whether a slot that can be reached again should see it."""
+        return self.state is State.PROPOSED or (self.state is State.PARKED and not self._tally.has_quorum())
 
-        Args:
-            heard: reachable slots, and when each last sent verdicts, on whatever block.
-            storage_up: whether storage can be sent to.
-            now: the time.
-        """
+    @property
+    def is_rejected(self) -> bool:
+        """Whether storage refused it for good."""
+        return self.state is State.REJECTED
+
+    def vote(self, vote: Vote) -> str:
+        """Count a vote; returns why it does not count, or "". A late one counts if the block has to be sent again."""
+        return "" if self._tally.add(vote) else self._tally.refusal(vote)
+
+    def vote_of(self, slot: int) -> Vote | None:
+        """What a slot said of it last."""
+        return self._tally.vote_of(slot)
+
+    def woken(self, now: float) -> None:
+        """Time passed in which this node saw nothing: begin to wait anew."""
+        if self.state is State.PROPOSED:
+            self._wait(now)
+
+    def review(self, reach: Reach, storage_up: bool, now: float) -> tuple[AgentEffect, ...]:
+        """Go on if a quorum is there, can no longer come, or the time is up; send a parked block again."""
         if self.state is State.PROPOSED:
             if self._tally.has_quorum():
                 return self._certify(storage_up)
-            if self._tally.is_impossible(heard):
+            if self._tally.is_impossible(reach.slots):
                 return self._extend("quorum-impossible", storage_up)
             if self.deadline is not None and now >= self.deadline:
-                self.deadline = self._patient_until(heard)
-                if now >= self.deadline:
-                    return self._extend("deadline", storage_up)
+                return self._late(reach, storage_up, now)
         elif self.state is State.PARKED and storage_up and (self.deadline is None or now >= self.deadline):
             return self._certify(storage_up) if self._tally.has_quorum() else self._extend(self._reason, storage_up)
         return ()
@@ -163,13 +181,17 @@ class Proposal:
         if self.state not in (State.CERTIFIED, State.EXTENDING):
             return ()
         if answer.answer == "bad-votes" and self.state is State.CERTIFIED:
+            # Not one vote holds: then the certificate is of an epoch that is over, and its successor is on its way.
+            if self._cited <= {*answer.slots} or not answer.slots:
+                self._too_old += 1
+                if self._too_old <= limits.REPROPOSALS_MAX:
+                    self._park(now)
+                    return ()
             self._tally.drop(answer.slots)
             note = Note(f"storage says that votes of slots {list(answer.slots)} do not hold")
             return (note, *self._extend("bad-votes", storage_up))
         if answer.answer == "wait":
-            self._move(Move.PARK)
-            self.deadline = now + self._pause_s
-            self._pause_s = min(2 * self._pause_s, self._timing.backoff_s_max)
+            self._park(now)
             return ()
         self._move(Move.REJECT)
         return (Note(f"storage refused block {self.block.block.id.hex()[:16]}: {answer.reason or answer.answer}"),)
@@ -178,6 +200,7 @@ class Proposal:
         """The channel to storage is gone and with it, perhaps, the block: send it again when storage is back."""
         if self.state in (State.CERTIFIED, State.EXTENDING):
             self._move(Move.PARK)
+        if self.state is State.PARKED:
             self.deadline = None
 
     def committed(self) -> None:
@@ -185,13 +208,34 @@ class Proposal:
         self._move(Move.COMMIT)
         self.deadline = None
 
+    def _wait(self, now: float) -> None:
+        """For votes, from now on. A relay may keep a block to itself: half-way it is sent to who did not answer."""
+        self._proposed = now
+        self.deadline = now + self._timing.deadline_s / (2 if self._is_relayed else 1)
+
+    def _late(self, reach: Reach, storage_up: bool, now: float) -> tuple[AgentEffect, ...]:
+        """The deadline has passed: this one, or the one by which the tree should have done."""
+        if self._is_relayed:
+            self._is_relayed = False
+            self.deadline = self._proposed + self._timing.deadline_s
+            message = messages.Propose(self.block.block)
+            return tuple(SendPeer(slot, message) for slot in reach.others if self._tally.vote_of(slot) is None)
+        self.deadline = self._patient_until(reach.heard)
+        return self._extend("deadline", storage_up) if now >= self.deadline else ()
+
     def _patient_until(self, heard: Mapping[int, float]) -> float:
         """When the wait for those ends that have not judged this block and are still judging others."""
         judged = {vote.header.slot for vote in self._tally.votes()}
         busy = max((at for slot, at in heard.items() if slot not in judged), default=self._proposed)
         return min(max(busy, self._proposed) + self._timing.deadline_s, self._proposed + self._timing.patience_s)
 
+    def _park(self, now: float) -> None:
+        self._move(Move.PARK)
+        self.deadline = now + self._pause_s
+        self._pause_s = min(2 * self._pause_s, self._timing.backoff_s_max)
+
     def _certify(self, storage_up: bool) -> tuple[AgentEffect, ...]:
+        self._cited = self._tally.voters
         push = messages.Push(self.block.block, self._tally.certificate(self._solution))
         return self._send(Move.CERTIFY, push, storage_up)
 

@@ -16,7 +16,10 @@ class Timing:
             not judged the block judges others, the wait goes on: it is busy, not gone.
         patience_s: the wait ends after this in any case: a validator may judge everything but this block for ever.
         unresolved_after_s: a transaction waits this long for its inputs' producers; less than a flush's deadline.
-        backoff_s, backoff_s_max: first and longest pause before a parked block is sent again.
+        backoff_s, backoff_s_max: first and longest pause before a parked block is sent again, and before missing links
+            are asked for again.
+        mesh_slots: up to so many slots a proposal goes to each directly; beyond, down a tree over the slot list.
+        fanout: children of each slot in that tree.
     """
 
     draft_interval_s: float = 0.05
@@ -26,3 +29,5 @@ class Timing:
     unresolved_after_s: float = 10.0
     backoff_s: float = 0.1
     backoff_s_max: float = 5.0
+    mesh_slots: int = 64
+    fanout: int = 8

@@ -2,7 +2,8 @@
 
 Rules: VALID at most once per (proposer key, sequence) (SAFE-2): keys are made at boot and die with the process, so a
 restart cannot forget a vote that still counts. A verdict names the head it was given at; when the ledger has grown,
-what was UNKNOWN or INVALID is judged again and a changed verdict is sent. Verdicts of one tick share one signature.
+what was UNKNOWN or INVALID is judged again and a changed verdict is sent. A verdict counts in its epoch only: in the
+next one everything that is not linked is judged again. Verdicts of one tick share one signature.
 
 The puzzle is not judged: storage checks it, votes ignore it.
 """
@@ -11,10 +12,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from scichain_wf import limits
 from scichain_wf.consensus import validity
+from scichain_wf.consensus.evidence import header_statement
 from scichain_wf.crypto import merkle
 from scichain_wf.crypto.hashing import Domain, digest
 from scichain_wf.errors import VerificationError
@@ -22,13 +24,18 @@ from scichain_wf.model import canonical
 from scichain_wf.model.verdict import BatchHeader, Entry, Verdict, VerdictBatch
 
 if TYPE_CHECKING:
+    from scichain_wf.consensus.evidence import Statement, Witness
     from scichain_wf.consensus.roster import Roster
     from scichain_wf.consensus.validity import ParsedBlock
     from scichain_wf.crypto.signing import SigningKey
+    from scichain_wf.model.link import Link
 
 
 class NodeLedger(validity.Lookup, Protocol):
     """What a node holds of the chain: its tail."""
+
+    def apply(self, link: Link, block: Any, /) -> None:
+        """Append the next link with its block, as `prepare` made it."""
 
     def link_hash(self, height: int, /) -> bytes | None:
         """Hash of the committed link at `height`, or None where it is not held any more."""
@@ -38,51 +45,107 @@ class NodeLedger(validity.Lookup, Protocol):
 class _Judged:
     slot: int
     block: ParsedBlock
+    refusal: str
     entry: Entry
 
 
 class Validator:
-    """One slot's judge."""
+    """One slot's judge.
 
-    def __init__(self, key: SigningKey, slot: int, ledger: NodeLedger) -> None:
-        self._key = key
-        self._slot = slot
+    Attributes:
+        fresh: (proposer's slot, block) of what came since this list was emptied: signed by the proposer, not seen
+            before under this epoch. Relays pass it on.
+        equivocations: (proposer's slot, its statement, another of the same sequence number), likewise.
+    """
+
+    def __init__(self, key: SigningKey, slot: int, chain: bytes, ledger: NodeLedger, witness: Witness) -> None:
+        self._key, self._slot, self._chain = key, slot, chain
         self._ledger = ledger
+        self._witness = witness
         self._batch = 0
         self._pending: dict[bytes, _Judged] = {}
-        self._open: OrderedDict[bytes, _Judged] = OrderedDict()
+        self._seen: OrderedDict[bytes, _Judged] = OrderedDict()
+        self._seen_bytes = 0
+        self._open: dict[bytes, None] = {}  # of those, what was not VALID and may still become so
+        self._ahead: OrderedDict[bytes, ParsedBlock] = OrderedDict()
+        self._ahead_bytes = 0
         self._voted: dict[bytes, _Votes] = {}
+        self.fresh: list[tuple[int, ParsedBlock]] = []
+        self.equivocations: list[tuple[int, Statement, Statement]] = []
 
     @property
     def has_verdicts(self) -> bool:
         """Whether a tick would send something."""
         return bool(self._pending)
 
-    def judge(self, slot: int, block: ParsedBlock, roster: Roster, height: int) -> None:
-        """Give a verdict on a block of the agent in `slot`; it leaves with the next tick.
+    def body(self, block: bytes) -> ParsedBlock | None:
+        """A block that this node judged and that is not linked yet."""
+        judged = self._seen.get(block)
+        return None if judged is None else judged.block
+
+    def silence(self) -> None:
+        """Nobody asks this node: what it would say is not said."""
+        self._pending.clear()
+
+    def judge(self, block: ParsedBlock, roster: Roster | None, height: int) -> str:
+        """Give a verdict, for the block's proposer; it leaves with the next tick.
 
         Args:
-            slot: who sent it, as its channel says.
-            block: the block.
-            roster: the epoch in force, as far as this node knows.
+            block: the block, whoever sent it: its signature says whose it is.
+            roster: the epoch in force, as far as this node knows; None before the first.
             height: of this node's head.
-        """
-        if len(self._pending) >= limits.VERDICTS_PER_BATCH_MAX:
-            return  # nobody waits for a verdict: the proposer's deadline takes over
-        judged = _Judged(slot, block, self._verdict(slot, block, roster, height))
-        self._pending[block.block.id] = judged
-        self._remember(judged)
 
-    def grown(self, roster: Roster, height: int, linked: bytes | None) -> None:
+        Returns:
+            Why the block is not judged (then nothing has changed), or "".
+        """
+        header, identity = block.block.header, block.block.id
+        if header.chain != self._chain:
+            return "wrong chain"
+        if roster is None or header.epoch > roster.number:
+            return self._keep_ahead(block)
+        slot = roster.slot_of(header.proposer)
+        if slot is None:
+            return "not a member"
+        if len(self._pending) >= limits.VERDICTS_PER_BATCH_MAX:
+            return "too many verdicts at once"  # nobody waits for one: the proposer's deadline takes over
+        judged = self._seen.get(identity)
+        if judged is None or judged.block.block.signature != block.block.signature:
+            try:
+                roster.check_block(block)
+                refusal = ""
+            except VerificationError as error:
+                if not roster.keys[slot].is_valid(Domain.BLOCK, block.block.signature, block.block.header_bytes):
+                    return "bad signature"
+                refusal = str(error)
+            self._heed(slot, block)
+            judged = _Judged(slot, block, refusal, Entry(identity, Verdict.UNKNOWN))
+        judged.entry = self._entry(judged, height)
+        self._pending[identity] = judged
+        self._remember(judged)
+        return ""
+
+    def grown(self, height: int, linked: bytes | None) -> None:
         """The ledger knows more (a head at `height` over block `linked`, or a past): judge again what was not VALID."""
         if linked is not None:
-            self._open.pop(linked, None)
-        for identity, judged in list(self._open.items()):
-            entry = self._verdict(judged.slot, judged.block, roster, height)
+            self._forget(linked)
+        for identity in list(self._open):
+            judged = self._seen[identity]
+            entry = self._entry(judged, height)
             if entry != judged.entry and len(self._pending) < limits.VERDICTS_PER_BATCH_MAX:
-                again = _Judged(judged.slot, judged.block, entry)
-                self._pending[identity] = again
-                self._remember(again)
+                judged.entry = entry
+                self._pending[identity] = judged
+                self._remember(judged)
+
+    def restated(self, roster: Roster, height: int) -> None:
+        """Another epoch is in force: votes of the one before count no more, so everything is judged under it."""
+        blocks = [judged.block for judged in self._seen.values()] + list(self._ahead.values())
+        self._seen.clear()
+        self._open.clear()
+        self._ahead.clear()
+        self._pending.clear()
+        self._seen_bytes = self._ahead_bytes = 0
+        for block in blocks:
+            self.judge(block, roster, height)
 
     def tick(self, roster: Roster, head: bytes, height: int) -> tuple[VerdictBatch, frozenset[int]] | None:
         """The signed batch of everything judged since the last tick at this head, and the slots it is for."""
@@ -97,22 +160,19 @@ class Validator:
         signature = self._key.sign(Domain.VERDICT_BATCH, header.encode())
         return VerdictBatch(header, signature, entries), slots
 
-    def _verdict(self, slot: int, parsed: ParsedBlock, roster: Roster, height: int) -> Entry:
-        block, header = parsed.block, parsed.block.header
-        if header.epoch > roster.number or header.parent_height > height:
+    def _entry(self, judged: _Judged, height: int) -> Entry:
+        block, header = judged.block.block, judged.block.block.header
+        if judged.refusal:
+            return _invalid(block.id, judged.refusal)
+        if header.parent_height > height:
             return Entry(block.id, Verdict.UNKNOWN)  # this node lags behind the proposer
-        try:
-            if roster.check_block(parsed) != slot:
-                return _invalid(block.id, "the block was sent by another slot than its proposer's")
-        except VerificationError as error:
-            return _invalid(block.id, str(error))
         parent = self._ledger.link_hash(header.parent_height)
         if parent is not None and parent != header.parent:
             return _invalid(block.id, "the parent is not the link at its height")
         votes = self._voted.setdefault(header.proposer, _Votes())
         if not votes.allows(header.sequence, block.id):
             return _invalid(block.id, "another block of this sequence number was found valid before")
-        judgement = validity.judge(parsed, self._ledger)
+        judgement = validity.judge(judged.block, self._ledger)
         if judgement.conflict:
             return Entry(block.id, Verdict.INVALID, judgement.reasons_digest())
         if judgement.unknown:
@@ -120,13 +180,46 @@ class Validator:
         votes.cast(header.sequence, block.id)
         return Entry(block.id, Verdict.VALID)
 
+    def _heed(self, slot: int, block: ParsedBlock) -> None:
+        """A block whose signature holds was seen, perhaps for the first time."""
+        self.fresh.append((slot, block))
+        other = self._witness.second_header(block.block)
+        if other is not None:
+            self.equivocations.append((slot, other, header_statement(block.block)))
+
     def _remember(self, judged: _Judged) -> None:
         identity = judged.block.block.id
-        self._open.pop(identity, None)
-        if judged.entry.verdict is not Verdict.VALID:
-            self._open[identity] = judged
-            if len(self._open) > limits.REJUDGED_BLOCKS_MAX:
-                self._open.popitem(last=False)
+        if identity not in self._seen:
+            self._seen_bytes += _size(judged.block)
+        self._seen[identity] = judged
+        if judged.entry.verdict is Verdict.VALID:
+            self._open.pop(identity, None)
+        else:
+            self._open[identity] = None
+        while len(self._seen) > limits.REMEMBERED_BLOCKS_MAX or self._seen_bytes > limits.REMEMBERED_BYTES_MAX:
+            self._forget(next(iter(self._seen)))
+
+    def _forget(self, identity: bytes) -> None:
+        judged = self._seen.pop(identity, None)
+        if judged is not None:
+            self._seen_bytes -= _size(judged.block)
+            self._open.pop(identity, None)
+
+    def _keep_ahead(self, block: ParsedBlock) -> str:
+        """Keep a block of an epoch that this node does not know yet: whose it is, is not known either."""
+        if (
+            len(self._ahead) >= limits.BLOCKS_AHEAD_MAX
+            or self._ahead_bytes + _size(block) > limits.REMEMBERED_BYTES_MAX
+        ):
+            return "too far ahead"
+        if block.block.id not in self._ahead:
+            self._ahead[block.block.id] = block
+            self._ahead_bytes += _size(block)
+        return ""
+
+
+def _size(block: ParsedBlock) -> int:
+    return sum(map(len, block.block.transactions))
 
 
 class _Votes:

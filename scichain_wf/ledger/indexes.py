@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Final, cast
+import struct
+from typing import Final
 
+from scichain_wf import limits
 from scichain_wf.crypto import merkle
 from scichain_wf.errors import DecodeError
 from scichain_wf.ledger import keys
@@ -17,7 +19,7 @@ from scichain_wf.model.block import BlockFrame, Header
 from scichain_wf.model.link import Link, Mark, Mode
 from scichain_wf.model.transaction import NO_RUN
 
-_NO_RUN_TEXT: Final = NO_RUN.hex()
+_NUMBERS: Final = [struct.pack(">H", number) for number in range(limits.ARTIFACTS_PER_TASK_MAX)]
 
 
 Entries = dict[str, list[tuple[bytes, bytes]]]
@@ -27,24 +29,19 @@ Entries = dict[str, list[tuple[bytes, bytes]]]
 def entries_of(block: StoredBlock) -> Entries:
     """Every index entry that follows from a block."""
     height, skip = block.height, block.marks[Mark.DUPLICATE]
-    pack_place, pack_output, from_hex, uri_key = keys.POSITION.pack, keys.OUTPUT.pack, bytes.fromhex, keys.uri_key
+    pack_place, uri_key = keys.POSITION.pack, keys.uri_key
     transactions: list[tuple[bytes, bytes]] = []
     runs: list[tuple[bytes, bytes]] = []
     artifacts: list[tuple[bytes, bytes]] = []
-    for index, (leaf, value) in enumerate(zip(block.leaves, block.parsed, strict=True)):
+    for index, (leaf, (_, key, run, kind, _, outputs)) in enumerate(zip(block.leaves, block.facts, strict=True)):
         if index in skip:
             continue
         place = pack_place(height, index)
-        transactions.append((from_hex(cast("str", value["key"])) + leaf, place))
-        run, kind = cast("str", value["run"]), cast("str", value["kind"])
-        if run != _NO_RUN_TEXT:
-            runs.append((from_hex(run) + place, kind.encode()))
-        if kind == "task":
-            body = cast("dict[str, list[dict[str, str]]]", value["body"])
-            for number, output in enumerate(body["outputs"]):
-                digest = output.get("digest")
-                key = uri_key(output["uri"]) + pack_output(height, index, number)
-                artifacts.append((key, b"" if digest is None else from_hex(digest[7:])))
+        transactions.append((key + leaf, place))
+        if run != NO_RUN:
+            runs.append((run + place, kind))
+        for (uri, digest), number in zip(outputs, _NUMBERS, strict=False):
+            artifacts.append((uri_key(uri) + place + number, digest))
     header, at = block.header, keys.height_key(height)
     proposal = header.proposer + keys.U64.pack(header.sequence), keys.PROPOSAL.pack(height, block.block_id)
     entries = {keys.TRANSACTIONS: transactions, keys.RUNS: runs, keys.ARTIFACTS: artifacts, keys.PROPOSALS: [proposal]}
@@ -143,7 +140,7 @@ def _altered(
 
 def _duplicate(ledger: RawLedger, block: StoredBlock, index: int, problems: Problems) -> None:
     """What is marked as duplicate was there before, with the same bytes."""
-    key = bytes.fromhex(cast("str", block.parsed[index]["key"])) + block.leaves[index]
+    key = block.facts[index][1] + block.leaves[index]
     stored = ledger.get(keys.TRANSACTIONS, key)
     if stored is None or len(stored) != keys.POSITION.size or keys.POSITION.unpack(stored) >= (block.height, index):
         where = f"transaction {index} at height {block.height}"
@@ -162,7 +159,7 @@ def _duplicate(ledger: RawLedger, block: StoredBlock, index: int, problems: Prob
 
 def _marked_clash(ledger: RawLedger, block: StoredBlock, index: int, problems: Problems) -> None:
     """What is marked as a clash of keys has another transaction with its key before it."""
-    key = bytes.fromhex(cast("str", block.parsed[index]["key"]))
+    key = block.facts[index][1]
     place = keys.POSITION.pack(block.height, index)
     if not any(
         found[16:] != block.leaves[index] and stored < place

@@ -64,16 +64,14 @@ position: Final = cast("Callable[[int, int], bytes]", POSITION.pack)
 node_key: Final = cast("Callable[[int, int], bytes]", _NODE.pack)
 
 
-def uri_key(uri: str) -> bytes:
+def uri_key(uri: str | bytes) -> bytes:
     """Prefix of an artifact's versions; no URI's prefix continues into another's.
 
     LMDB keys have at most 511 bytes, so a long URI keeps its beginning (neighbours stay together) and a hash.
     """
-    if len(uri) <= _URI_PLAIN_MAX and uri.isascii():  # every URI of a record is ASCII; a question may be anything
-        return f"s{uri}\0".encode()
-    data = uri.encode("utf-8", "surrogatepass")
+    data = uri if isinstance(uri, bytes) else uri.encode("utf-8", "surrogatepass")  # a question may be any text
     if len(data) <= _URI_PLAIN_MAX:
-        return b"s" + data + b"\0"
+        return b"s%b\0" % data
     return b"l" + data[:_URI_PREFIX] + sha256(data)
 
 

@@ -200,7 +200,7 @@ class RawLedger:
         except lmdb.Error as error:
             raise LedgerCorrupt(f"the versions of {uri:.200} cannot be read: {error}") from None
 
-    def standing_of(self, uri: str, digest: bytes, height: int, index: int) -> int:
+    def standing_of(self, uri: bytes, digest: bytes, height: int, index: int) -> int:
         """How an artifact with `digest` stands among the versions before transaction (height, index).
 
         Returns:
@@ -218,8 +218,8 @@ class RawLedger:
             if value == digest:
                 return 0
         except lmdb.Error as error:
-            raise LedgerCorrupt(f"the versions of {uri:.200} cannot be read: {error}") from None
-        digests = [version.digest for version in self.versions_before(uri, height, index)]
+            raise LedgerCorrupt(f"the versions of {uri[:200]!r} cannot be read: {error}") from None
+        digests = [version.digest for version in self.versions_before(uri.decode(), height, index)]
         if not digests:
             return 1
         return 0 if digest in digests else 2 if b"" in digests else 3

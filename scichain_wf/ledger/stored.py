@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scichain_wf.ledger.problem import Problem, Problems
 from scichain_wf.model.block import Header
-from scichain_wf.model.canonical import JsonObject
+from scichain_wf.model.facts import Facts
 from scichain_wf.model.link import Link, Mark
 
 
@@ -46,7 +46,8 @@ class StoredBlock:
     leaves: list[bytes]
     spans: list[bytes]
     """Root of every `keys.SPAN` leaves in turn."""
-    parsed: list[JsonObject]
+    facts: list[Facts]
+    """Of each transaction, which was checked in full when they were read."""
     certificate: bytes | None
     marks: dict[Mark, frozenset[int]]
 

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 from scichain_wf.crypto import merkle
 from scichain_wf.errors import DecodeError, LedgerCorrupt, UnsupportedVersion
@@ -34,10 +34,10 @@ from scichain_wf.ledger.indexes import check_clash, check_indexes, entries_of, p
 from scichain_wf.ledger.problem import Problem, Problems
 from scichain_wf.ledger.rawread import RawLedger, read_format, shared
 from scichain_wf.ledger.stored import StoredBlock, Survey, Walked
-from scichain_wf.model import transaction
+from scichain_wf.model import facts
 from scichain_wf.model.block import BlockFrame, Header, block_id
-from scichain_wf.model.canonical import JsonObject
 from scichain_wf.model.certificate import certificate_digest
+from scichain_wf.model.facts import Facts
 from scichain_wf.model.link import Link, Mark, Mode
 from scichain_wf.model.text import ZERO_DIGEST, digest_text
 
@@ -214,8 +214,8 @@ def _height(ledger: RawLedger, summary: Survey, height: int, found: Walked) -> S
     if block is None:
         return None
     block.certificate = certificate
-    found.counts["transactions"] += len(block.parsed)
-    found.counts[f"transactions-{link.value.mode}"] += len(block.parsed)
+    found.counts["transactions"] += len(block.facts)
+    found.counts[f"transactions-{link.value.mode}"] += len(block.facts)
     check_indexes(ledger, block, found)
     return block
 
@@ -290,14 +290,14 @@ def _block(ledger: RawLedger, summary: Survey, link: Link, link_hash: bytes, pro
         problems.add(Problem("block-id", where, link.block.hex(), identity.hex(), height))
     if header.count != frame.count:
         problems.add(Problem("block-count", where, str(header.count), str(frame.count), height))
-    transactions = [frame.transaction(index) for index in range(frame.count)]
-    leaves = [merkle.leaf_hash(item) for item in transactions]
+    transactions = frame.transactions()
+    leaves = merkle.leaf_hashes(transactions)
     spans = [merkle.root(leaves[start : start + keys.SPAN]) for start in range(0, len(leaves), keys.SPAN)]
     root = merkle.root(spans)  # a span is a power of two, so this is the root over the leaves
     if root != header.root:
         problems.add(Problem("block-root", where, header.root.hex(), root.hex(), height))
-    parsed = _parsed(transactions, digest_text(summary.chain if height else ZERO_DIGEST), height, problems)
-    if parsed is None:
+    known = _facts(transactions, digest_text(summary.chain if height else ZERO_DIGEST), height, problems)
+    if known is None:
         return None
     marks = {mark: frozenset(a.index for a in link.annotations if a.mark is mark) for mark in Mark}
     for annotation in link.annotations:
@@ -316,18 +316,18 @@ def _block(ledger: RawLedger, summary: Survey, link: Link, link_hash: bytes, pro
         transactions,
         leaves,
         spans,
-        parsed,
+        known,
         None,
         marks,
     )
 
 
-def _parsed(transactions: list[bytes], chain: str, height: int, problems: Problems) -> list[JsonObject] | None:
-    parsed, parse = [], transaction.parse
+def _facts(transactions: list[bytes], chain: str, height: int, problems: Problems) -> list[Facts] | None:
+    known, read, spelled = [], facts.read, chain.encode()
     sound = True
     for index, data in enumerate(transactions):
         try:
-            value = parse(data)
+            one = read(data)
         except UnsupportedVersion:
             raise
         except DecodeError as error:
@@ -336,13 +336,13 @@ def _parsed(transactions: list[bytes], chain: str, height: int, problems: Proble
             )
             sound = False
             continue
-        if value["chain"] != chain:
-            found = cast("str", value["chain"])
+        if one[0] != spelled:
+            found = one[0].decode()
             problems.add(
                 Problem("transaction-chain", f"transaction {index} at height {height}", chain, found, height, index)
             )
-        parsed.append(value)
-    return parsed if sound else None
+        known.append(one)
+    return known if sound else None
 
 
 def _certificate(ledger: RawLedger, link: Link, found: Walked) -> bytes | None:

@@ -155,7 +155,7 @@ class Block:
     @cached_property
     def leaves(self) -> list[bytes]:
         """Transaction ids in order: the leaves of the block's tree."""
-        return [merkle.leaf_hash(data) for data in self.transactions]
+        return merkle.leaf_hashes(self.transactions)
 
     def encode(self) -> bytes:
         """The block's bytes, as sent and stored.
@@ -192,8 +192,7 @@ class Block:
             UnsupportedVersion, DecodeError: framing, a limit, the header's shape, count or root is wrong.
         """
         frame = BlockFrame.of(data)
-        transactions = tuple(frame.transaction(index) for index in range(frame.count))
-        block = cls(bytes(frame.header), bytes(frame.signature), transactions)
+        block = cls(bytes(frame.header), bytes(frame.signature), tuple(frame.transactions()))
         if block.header.count != frame.count:
             raise DecodeError(f"block: the header counts {block.header.count} transactions, {frame.count} follow")
         if merkle.root(block.leaves) != block.header.root:
@@ -220,6 +219,11 @@ class BlockFrame:
         """Bytes of transaction `index`."""
         begin = self.ends[index - 1] if index else 0
         return bytes(self.data[self.start + begin : self.start + self.ends[index]])
+
+    def transactions(self) -> list[bytes]:
+        """Bytes of all transactions in order."""
+        data, begins = bytes(self.data[self.start :]), (0, *self.ends)
+        return [data[begin:end] for begin, end in zip(begins, self.ends, strict=False)]
 
     @classmethod
     def of(cls, data: bytes | memoryview) -> Self:
@@ -252,4 +256,4 @@ def block_id(header_bytes: bytes | memoryview) -> bytes:
 
 def transaction_root(transactions: Sequence[bytes]) -> bytes:
     """RFC 6962 root over transactions' bytes."""
-    return merkle.root([merkle.leaf_hash(data) for data in transactions])
+    return merkle.root(merkle.leaf_hashes(transactions))

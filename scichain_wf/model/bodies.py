@@ -31,6 +31,7 @@ from scichain_wf.model.schema import (
     Hex,
     Integer,
     Record,
+    Taken,
     Text,
 )
 from scichain_wf.model.uri import ROOT_ID_CHARS, UriField
@@ -116,8 +117,8 @@ TASK: Final = Record(
         "name": NAME,
         "task": NAME,
         "attempt": ORDINAL,
-        "inputs": Array(INPUT, limits.ARTIFACTS_PER_TASK_MAX),
-        "outputs": Array(OUTPUT, limits.ARTIFACTS_PER_TASK_MAX),
+        "inputs": Taken("inputs", Array(INPUT, limits.ARTIFACTS_PER_TASK_MAX)),
+        "outputs": Taken("outputs", Array(OUTPUT, limits.ARTIFACTS_PER_TASK_MAX)),
         "node": NAME,
         "user": NAME,
         "started_us": TIME_US,
@@ -126,9 +127,9 @@ TASK: Final = Record(
     },
     {
         "submission": ORDINAL,
-        "wildcards": FreeObject(),
-        "params": Free(),
-        "arguments": Free(),
+        "wildcards": FreeObject("wildcards"),
+        "params": Free("params"),
+        "arguments": Free("arguments"),
         "code": Record({"kind": NAME}, {"digest": DIGEST}),
         "command": FREE_TEXT,
         "environment": Record({}, {"conda": DIGEST, "container": NAME, "modules": Array(NAME, 1_000)}),
@@ -169,7 +170,7 @@ RUN_START: Final = Record(
     {
         "command": Array(FREE_TEXT, 4_096),
         "workflow": Record({"uri": _URI}, {"digest": DIGEST}),
-        "settings": FreeObject(),
+        "settings": FreeObject("settings"),
         "author": NAME,
     },
 )

@@ -74,6 +74,21 @@ def parse(data: bytes | memoryview, size_bytes_max: int) -> JsonValue:
     return value
 
 
+def loads(data: bytes) -> JsonObject:
+    """The object of bytes that are known to be canonical."""
+    value: JsonObject = orjson.loads(data)
+    return value
+
+
+def is_spelled(data: bytes) -> bool:
+    """Whether `parse` has nothing to refuse; the size is not looked at."""
+    try:
+        parse(data, len(data))
+    except DecodeError:
+        return False
+    return True
+
+
 def decode(data: bytes | memoryview, size_bytes_max: int) -> JsonValue:
     """The value of canonical bytes, fully checked against the subset.
 

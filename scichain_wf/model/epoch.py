@@ -3,7 +3,7 @@
 An epoch names its whole membership, so that one record (with its inclusion proof) tells a verifier everything
 about the votes cast under it. The chain of authority inside it:
 
-    authority key ── signs ──> "this chain has N slots" (statement)
+    authority key ── signs ──> "this chain has N slots and these settings" (statement)
                   ── signs ──> a join token's key for one slot (certificate)
                   ── signs ──> the storage node's key (delegation)
     token key     ── signs ──> the key a node made when it booted (binding)
@@ -16,7 +16,7 @@ N all the same (30-post: silence never shrinks the membership).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self, cast
 
 from scichain_wf import limits
@@ -25,6 +25,7 @@ from scichain_wf.crypto.signing import VerifyKey
 from scichain_wf.errors import DecodeError, VerificationError
 from scichain_wf.model import canonical
 from scichain_wf.model.canonical import JsonObject
+from scichain_wf.model.difficulty import DIFFICULTY, Difficulty
 from scichain_wf.model.schema import (
     COUNT,
     NAME,
@@ -59,7 +60,7 @@ EPOCH: Final = Record(
                 "quorum": Choice("majority", "byzantine"),
                 # 0: storage alone decides (the default); w > 0: VALID slots + w must reach the quorum.
                 "storage_weight": Integer(0, limits.SLOTS_MAX),
-                "difficulty": Record({"rule": Choice("fixed"), "value": Integer(0, limits.DIFFICULTY_MAX)}),
+                "difficulty": DIFFICULTY,
                 "mining": Choice("own", "race"),
             }
         ),
@@ -85,8 +86,23 @@ class Settings:
 
     quorum: str = "majority"
     storage_weight: int = 0
-    difficulty: int = 1
+    difficulty: Difficulty = field(default_factory=Difficulty)
     mining: str = "own"
+
+    @classmethod
+    def from_value(cls, value: object) -> Self:
+        """From what fits the `settings` of `EPOCH`."""
+        v = cast("dict[str, str]", value)
+        return cls(v["quorum"], int(v["storage_weight"]), Difficulty.from_value(v["difficulty"]), v["mining"])
+
+    def as_value(self) -> JsonObject:
+        """Inverse of `from_value`."""
+        return {
+            "quorum": self.quorum,
+            "storage_weight": self.storage_weight,
+            "difficulty": self.difficulty.as_value(),
+            "mining": self.mining,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +130,6 @@ class Epoch:
         check_record(EPOCH, body, "epoch")
         b = cast("dict[str, object]", body)
         storage = cast("dict[str, str]", b["storage"])
-        settings = cast("dict[str, object]", b["settings"])
         epoch = cls(
             epoch=cast("int", b["epoch"]),
             reason=cast("str", b["reason"]),
@@ -125,12 +140,7 @@ class Epoch:
             storage=_key(storage["key"]),
             delegation=hex_bytes(storage["delegation"], 64),
             members=tuple(_member(m) for m in cast("list[dict[str, object]]", b["members"])),
-            settings=Settings(
-                quorum=cast("str", settings["quorum"]),
-                storage_weight=cast("int", settings["storage_weight"]),
-                difficulty=cast("dict[str, int]", settings["difficulty"])["value"],
-                mining=cast("str", settings["mining"]),
-            ),
+            settings=Settings.from_value(b["settings"]),
         )
         numbers = [member.slot for member in epoch.members]
         if numbers != sorted(set(numbers)) or (numbers and numbers[-1] > epoch.slots):
@@ -161,12 +171,7 @@ class Epoch:
             "statement": self.statement.hex(),
             "storage": {"key": public_key_text(self.storage.raw), "delegation": self.delegation.hex()},
             "members": members,
-            "settings": {
-                "quorum": self.settings.quorum,
-                "storage_weight": self.settings.storage_weight,
-                "difficulty": {"rule": "fixed", "value": self.settings.difficulty},
-                "mining": self.settings.mining,
-            },
+            "settings": self.settings.as_value(),
         }
 
     def quorum_slots(self) -> int:
@@ -211,7 +216,7 @@ class Epoch:
         if len(set(keys)) != len(keys):
             raise VerificationError(f"epoch {self.epoch}: one key fills two slots and would vote twice")
         authority, generation = self.authority, self.generation
-        statement = membership_statement(chain, generation, self.slots)
+        statement = membership_statement(chain, generation, self.slots, self.settings)
         self._require(authority, Domain.MEMBERSHIP, self.statement, statement, "membership")
         delegation = delegation_statement(chain, self.generation, self.storage)
         self._require(authority, Domain.DELEGATION, self.delegation, delegation, "storage key delegation")
@@ -228,9 +233,11 @@ class Epoch:
             raise VerificationError(f"epoch {self.epoch}: the {what} is not signed by whom it must be")
 
 
-def membership_statement(chain: bytes, generation: int, slots: int) -> bytes:
-    """What the authority signs (`Domain.MEMBERSHIP`): how many slots the chain has."""
-    return canonical.dumps({"chain": digest_text(chain), "generation": generation, "slots": slots})
+def membership_statement(chain: bytes, generation: int, slots: int, settings: Settings) -> bytes:
+    """What the authority signs (`Domain.MEMBERSHIP`): how many slots the chain has, and by which rules."""
+    return canonical.dumps(
+        {"chain": digest_text(chain), "generation": generation, "slots": slots, "settings": settings.as_value()}
+    )
 
 
 def delegation_statement(chain: bytes, generation: int, storage: VerifyKey) -> bytes:

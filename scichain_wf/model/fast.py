@@ -1,14 +1,17 @@
 r"""A schema as one regular expression over canonical bytes: what makes bulk verification fast.
 
 `schema.Field.check` says exactly what is wrong, at the price of a call per value. Nearly every record is right, though,
-and the canonical spellings of a closed schema are a regular language. So `Field.regex` renders each field as a pattern,
-and the pattern of a whole record tells by one match, in C, that `check` would find nothing. A match saves `check`; no
-match decides nothing, `check` does.
+and the canonical spellings of a closed schema are all but a regular language. So `Field.regex` renders each field as a
+pattern, and one match of a whole record, in C, tells that `canonical.parse` would accept the bytes and `check` the
+value. A match saves `check` and spelling the value once more; no match decides nothing, those two do.
 
-Patterns are for bytes that `canonical.parse` accepted. So they need not look for what cannot be there: white space,
-keys out of order or repeated, broken escapes, invalid UTF-8. They may refuse what fits, for instance free values nested
-very deep, and never match what does not (tests hold one against the other). Where they count characters they count
-bytes or more, and every repetition is possessive: a value has one way to match, so there is nothing to come back for.
+So a pattern never matches what either refuses: it spells members in order and once each, text with the one escape that
+each character has, numbers without sign or zeros in front. It may refuse what fits, for instance free values nested
+very deep (tests hold one against the other). Two things are no regular language and are looked at after a match: that
+bytes are UTF-8, and the spelling of free values, whose keys nobody knows before.
+
+Where patterns count characters they count bytes or more. A repetition never gives back what it took: a value has one
+way to match, so there is nothing to come back for.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from scichain_wf import limits
+from scichain_wf.model import canonical
 
 NEVER: Final = r"(?!)"
 """Matches nothing: for what is left to `check`."""
@@ -26,12 +30,57 @@ _DEPTH: Final = 3
 """Levels of lists and objects in a free value that are worth a pattern; each level doubles its length."""
 _ENUMERATED_MAX: Final = 20
 
-Match = Callable[[bytes], object]
+Match = Callable[[bytes], "re.Match[bytes] | None"]
+
+_GROUP: Final = "(?P<"
+_FREE: Final = "free_"
+_POSSESSIVE: Final = re.match("(?:ab?c)*+", "aca").end() == 2  # type: ignore[union-attr]
+"""Whether possessive groups work: Python before 3.11.5 keeps half of a repetition that failed (CPython gh-106052)."""
+_PLAIN: Final = r'[^"\\\x00-\x1f]'
+_ESCAPE: Final = r'\\(?:["\\bfnrt]|u00(?:0[0-7bef]|1[0-9a-f]))'  # of what cannot stand for itself, its one spelling
 
 
-def compiled(pattern: str) -> Match:
-    """The test of whole records; true or false by the truth of what it returns."""
-    return re.compile(pattern.encode("ascii"), re.DOTALL).fullmatch
+class Pattern:
+    """The test of whole records, from the pattern of one."""
+
+    def __init__(self, pattern: str) -> None:
+        compiled = re.compile(pattern.encode("ascii"), re.DOTALL)
+        self._fullmatch: Final = compiled.fullmatch
+        self._free: Final = [number for name, number in compiled.groupindex.items() if name.startswith(_FREE)]
+
+    def match(self, data: bytes) -> re.Match[bytes] | None:
+        """A match if `data` surely is a record in canonical form; what is `taken` from it are its groups."""
+        found = self._fullmatch(data)
+        if found is None or not (data.isascii() or _is_utf8(data)):
+            return None
+        for number in self._free:
+            value = found[number]
+            if value is not None and not canonical.is_spelled(value):
+                return None
+        return found
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def taken(name: str, pattern: str) -> str:
+    """A pattern whose text a match hands out. A group sees only the last round of a repetition: not for `array`."""
+    return f"{_GROUP}{name}>{pattern})"
+
+
+def free(name: str, pattern: str) -> str:
+    """A pattern that leaves the spelling of what it matches to `Pattern`; the name is unique in its record."""
+    return taken(_FREE + name, pattern)
+
+
+def repeated(group: str, times: str) -> str:
+    """A pattern in parentheses so many times (`?`, `*`, `{1,3}`), without coming back for fewer."""
+    return f"{group}{times}+" if _POSSESSIVE else f"(?>{group}{times})"
 
 
 def text(chars_min: int, chars_max: int, prefix: str = "") -> str:
@@ -39,8 +88,9 @@ def text(chars_min: int, chars_max: int, prefix: str = "") -> str:
 
     A character is one byte or more, and what is escaped is counted byte by byte: never fewer than it has characters.
     """
-    bounds = f"{{{chars_min},{chars_max}}}+"
-    return rf'"{re.escape(prefix)}(?:[^"\\]{bounds}"|(?:[^"\\]|\\.){bounds}")'
+    bounds = f"{{{chars_min},{chars_max}}}"
+    escaped = repeated(f"(?:{_PLAIN}|{_ESCAPE})", bounds)
+    return f'"{re.escape(prefix)}(?:{_PLAIN}{bounds}+"|{escaped}")'
 
 
 def constants(values: Iterable[str | int]) -> str:
@@ -73,39 +123,50 @@ def _up_to(maximum: int) -> str:
 
 def array(item: str, items_min: int, items_max: int) -> str:
     """A list of so many items."""
-    items = f"{item}(?:,{item}){{{max(items_min - 1, 0)},{items_max - 1}}}+"
-    return rf"\[(?:{items})?+\]" if items_min == 0 else rf"\[{items}\]"
+    if _GROUP in item:
+        return NEVER
+    items = item + repeated(f"(?:,{item})", f"{{{max(items_min - 1, 0)},{items_max - 1}}}")
+    if items_min == 0:
+        items = repeated(f"(?:{items})", "?")
+    return rf"\[{items}\]"
 
 
 def record(fields: Mapping[str, str], required: frozenset[str]) -> str:
     """A closed object: the pattern of each field by its name. Keys come sorted, so their order is known."""
     members = {name: f'"{re.escape(name)}":{fields[name]}' for name in sorted(fields)}
     if not required:
-        return rf"\{{{_members(members.values())}\}}"
+        optional = (_maybe(member + r"(?:,(?!\})|(?=\}))") for member in members.values())
+        return rf"\{{{''.join(optional)}\}}"
     first, pattern = min(required), ""
     for name, member in members.items():
         if name < first:
-            pattern += f"(?:{member},)?+"
+            pattern += _maybe(f"{member},")
         elif name == first:
             pattern += member
         else:
-            pattern += f",{member}" if name in required else f"(?:,{member})?+"
+            pattern += f",{member}" if name in required else _maybe(f",{member}")
     return rf"\{{{pattern}\}}"
 
 
-def _members(members: Iterable[str]) -> str:
-    """Any of these, separated by commas; that none repeats is canonical form."""
-    return rf"(?:(?:{'|'.join(members)})(?:,|(?=[\]}}])))*+"
+def _maybe(pattern: str) -> str:
+    """Once or not at all; around a group with a plain `?`, for the sake of the same old Pythons."""
+    return f"(?:{pattern})?" if _GROUP in pattern else repeated(f"(?:{pattern})", "?")
+
+
+def _members(members: str) -> str:
+    """Any number of these, separated by commas more or less: the spelling of free values is looked at later."""
+    return repeated(rf"(?:{members}(?:,|(?=[\]}}])))", "*")
 
 
 def _free(depth: int) -> tuple[str, str]:
     key = rf'"[ !#-\[\]-~]{{0,{limits.KEY_CHARS_MAX}}}+"'  # printable ASCII; escaped ones are left to `check`
-    scalar = rf'"(?:[^"\\]++|\\.)*+"|{integer(-limits.INTEGER_MAX, limits.INTEGER_MAX)}|true|false|null'
+    words = repeated(rf"(?:{_PLAIN}++|{_ESCAPE})", "*")
+    scalar = rf'"{words}"|{integer(-limits.INTEGER_MAX, limits.INTEGER_MAX)}|true|false|null'
     if depth == 0:
         return f"(?:{scalar})", NEVER
     inner = _free(depth - 1)[0]
-    members = rf"\{{{_members([f'{key}:{inner}'])}\}}"
-    return rf"(?:{scalar}|\[{_members([inner])}\]|{members})", members
+    members = rf"\{{{_members(f'{key}:{inner}')}\}}"
+    return rf"(?:{scalar}|\[{_members(inner)}\]|{members})", members
 
 
 FREE, FREE_OBJECT = _free(_DEPTH)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Final, Self, cast
 
 from scichain_wf import limits
@@ -92,7 +93,7 @@ class Annotation:
         return value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Link:
     """One link. Digests are 32 raw bytes; `certificate` is None in mode `epoch` and there only."""
 
@@ -163,7 +164,7 @@ class Link:
         link._check()
         return link
 
-    @property
+    @cached_property
     def hash(self) -> bytes:
         """RFC 6962 leaf hash of the bytes: chains links, is the tree's leaf."""
         return merkle.leaf_hash(self.encode())

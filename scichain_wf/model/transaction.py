@@ -19,10 +19,23 @@ from scichain_wf.errors import DecodeError, UsageError
 from scichain_wf.model import canonical
 from scichain_wf.model.bodies import BODIES, Kind
 from scichain_wf.model.canonical import JsonObject
-from scichain_wf.model.schema import DIGEST, KEY, NAME, TIME_US, Choice, Record, check_record, refuse_newer, shown
+from scichain_wf.model.schema import (
+    DIGEST,
+    KEY,
+    NAME,
+    TIME_US,
+    Choice,
+    Record,
+    Taken,
+    check_record,
+    refuse_newer,
+    shown,
+)
 from scichain_wf.model.text import digest_bytes, digest_text, hex_bytes
 
 if TYPE_CHECKING:
+    import re
+
     from scichain_wf.model.fast import Match
     from scichain_wf.model.schema import Field
 
@@ -35,9 +48,9 @@ SCHEMA_VERSION: Final = 1
 
 _ENVELOPE: Final[dict[str, Field]] = {
     "version": Choice(SCHEMA_VERSION),
-    "chain": DIGEST,
-    "key": KEY,
-    "run": KEY,
+    "chain": Taken("chain", DIGEST),
+    "key": Taken("key", KEY),
+    "run": Taken("run", KEY),
     "host": NAME,
     "time_us": TIME_US,
 }
@@ -54,16 +67,17 @@ def record_of(kind: str) -> Record:
         body = EPOCH
     if body is None:
         raise DecodeError(f"transaction.kind: {shown(kind)} is not one of {', '.join(Kind)}")
-    fields: dict[str, Field] = {**_ENVELOPE, "kind": Choice(kind), "body": body}
+    fields: dict[str, Field] = {**_ENVELOPE, "kind": Taken("kind", Choice(kind)), "body": body}
     return Record(fields)
 
 
 _RECORDS: dict[str, Record] = {}
-_MATCHES: dict[str, Match] = {}
+_MATCHES: dict[bytes, Match] = {}
 _CHECKED: dict[str, int] = {}
 _CHECKED_MAX: Final = 1_000  # after so many records of a kind, compiling its pattern (some 50 ms) pays soon
 _TASK: Final = Kind.TASK.value  # comparing with a member of an enum costs several times as much
 _EPOCH: Final = Kind.EPOCH.value
+_KIND: Final = b'"kind":"'
 _SMALL_BYTES: Final = 32 * limits.ARTIFACTS_PER_TASK_MAX  # the shortest artifact, {"role":…}, takes more than 32
 
 
@@ -77,23 +91,34 @@ def parse(data: bytes | memoryview) -> JsonObject:
     if type(data) is not bytes:
         canonical.check_size(data, limits.EPOCH_TRANSACTION_BYTES_MAX, "transaction")
         data = bytes(data)
+    if match(data) is not None:
+        return canonical.loads(data)
     value = canonical.parse(data, limits.EPOCH_TRANSACTION_BYTES_MAX)
-    kind = value.get("kind") if type(value) is dict else None
-    matches = _MATCHES.get(kind) if type(kind) is str else None
-    if matches is None or not matches(data):
-        check(value)
-        if matches is None:
-            _count(cast("str", kind))
+    check(value)
+    checked = cast("JsonObject", value)
+    _count(cast("str", checked["kind"]))
     if len(data) > _SMALL_BYTES:
-        _check_extent(cast("JsonObject", value), data)
-    return cast("JsonObject", value)
+        _check_extent(checked, data)
+    return checked
+
+
+def match(data: bytes) -> re.Match[bytes] | None:
+    """A match if `data` surely is what `parse` accepts; None if only `parse` can tell.
+
+    Its groups are `chain`, `key`, `kind` and `run`, and a task's `inputs` and `outputs`, all as they are spelled.
+    """
+    if len(data) > _SMALL_BYTES:
+        return None
+    begin = data.rfind(_KIND) + len(_KIND)  # where there is none, these bytes are no kind either
+    matches = _MATCHES.get(data[begin : data.find(b'"', begin)])
+    return None if matches is None else matches(data)
 
 
 def _count(kind: str) -> None:
     """Note that a record of `kind` was checked without its pattern."""
-    _CHECKED[kind] = _CHECKED.get(kind, 0) + 1
-    if _CHECKED[kind] >= _CHECKED_MAX:
-        _MATCHES[kind] = _RECORDS[kind].matches
+    _CHECKED[kind] = number = _CHECKED.get(kind, 0) + 1
+    if number == _CHECKED_MAX:
+        _MATCHES[kind.encode()] = _RECORDS[kind].matches
 
 
 def check(value: object) -> None:

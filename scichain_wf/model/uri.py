@@ -23,6 +23,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from scichain_wf import limits
 from scichain_wf.crypto.hashing import sha256
 from scichain_wf.errors import DecodeError, UsageError
+from scichain_wf.model.fast import repeated
 from scichain_wf.model.schema import Mismatch, shown
 
 ROOT_ID_CHARS: Final = 16
@@ -30,8 +31,8 @@ ROOT_ID_CHARS: Final = 16
 # An escape may not stand for an unreserved character (it would give a file a second name), for `/` or for NUL.
 _ESCAPE = r"%(?!00|2[DEF]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])[0-9A-F]{2}"
 # Possessive runs: nothing that a run takes could match otherwise, and not coming back halves the time.
-_SEGMENT = rf"(?!\.\.?(?:[/\"]|\Z))(?:[A-Za-z0-9._~-]++|{_ESCAPE})++"  # a quote ends it inside a record
-_PATH = rf"{_SEGMENT}(?:/{_SEGMENT})*+"
+_SEGMENT = r"(?!\.\.?(?:[/\"]|\Z))" + repeated(rf"(?:[A-Za-z0-9._~-]++|{_ESCAPE})", "+")  # a quote ends it in a record
+_PATH = _SEGMENT + repeated(f"(?:/{_SEGMENT})", "*")
 _HOST = r"[a-z0-9_-][a-z0-9._-]*"  # lower case: host names are the same in both, and a file has one name
 _TRY = r"[1-9][0-9]{0,15}(?:\Z|\")"
 _FORMS = (

@@ -8,8 +8,10 @@ cites an entry by its path. The proof-of-traceability behind a verdict is SciCha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Final, Self, cast
 
 from scichain_wf import limits
@@ -157,7 +159,7 @@ class BatchHeader:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class VerdictBatch:
     """A signed batch with all its entries: what travels from validator to proposers."""
 
@@ -196,14 +198,37 @@ class VerdictBatch:
         batch._check()
         return batch
 
+    def about(self, block: bytes) -> Sequence[int]:
+        """Which entries are about this block: none or one, unless the validator contradicts itself."""
+        return self._places.get(block, ())
+
     def vote(self, index: int) -> Vote:
         """The citation of one entry, for a certificate."""
-        path = merkle.inclusion_path([entry.leaf() for entry in self.entries], index)
+        path = merkle.inclusion_path_from(self._node, index, len(self.entries))
         return Vote(self.header, self.signature, self.entries[index], index, tuple(path))
 
+    @cached_property
+    def _places(self) -> dict[bytes, list[int]]:
+        places: dict[bytes, list[int]] = {}
+        for index, entry in enumerate(self.entries):
+            places.setdefault(entry.block, []).append(index)
+        return places
+
+    @cached_property
+    def _levels(self) -> list[list[bytes]]:
+        """Complete nodes of the entries' tree: a batch is checked once and cited once for each of its entries."""
+        levels = [[entry.leaf() for entry in self.entries]]
+        while len(levels[-1]) > 1:
+            pairs = zip(levels[-1][::2], levels[-1][1::2], strict=False)  # not strict: an odd last node has no partner
+            levels.append([merkle.node_hash(left, right) for left, right in pairs])
+        return levels
+
+    def _node(self, level: int, index: int) -> bytes:
+        return self._levels[level][index]
+
     def _check(self) -> None:
-        header = self.header
-        if header.count != len(self.entries) or merkle.root([entry.leaf() for entry in self.entries]) != header.root:
+        header, count = self.header, len(self.entries)
+        if header.count != count or merkle.root_from(self._node, count) != header.root:
             raise DecodeError("verdict batch: the header does not describe the entries that follow")
 
 

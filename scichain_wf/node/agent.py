@@ -20,14 +20,13 @@ from scichain_wf.consensus.agent import Agent
 from scichain_wf.consensus.timing import Timing
 from scichain_wf.crypto import puzzle
 from scichain_wf.crypto.signing import SigningKey, VerifyKey
-from scichain_wf.errors import DecodeError, PeerError
+from scichain_wf.errors import DecodeError, PeerError, VerificationError
 from scichain_wf.ledger.prepared import prepared
 from scichain_wf.node import process, shm, wire
 from scichain_wf.node.intake import Intake
 from scichain_wf.node.log import Log
 from scichain_wf.node.peers import Peers
 from scichain_wf.node.pump import Pump
-from scichain_wf.node.replica import Replica
 from scichain_wf.node.tail import Tail
 from scichain_wf.node.tasks import Tasks
 from scichain_wf.transport import tls
@@ -63,8 +62,7 @@ class AgentNode:
         self._tasks = Tasks(self._fail)
         self._peers = Peers(self.slot, contexts, self._from_peer, self._peer_changed, self._tasks, self.log)
         self._tail = Tail(shm.tail_directory(self._chain, self.slot))
-        self._replica = Replica(self._chain, self._tail)
-        self._core = Agent(key, self.slot, self._chain, authority, self._tail, Timing())
+        self._core = Agent(key, self.slot, self._chain, authority, self._tail, Timing(), prepared)
         intake = Intake(self._chain, Path(wire.text(config, "refused", limits.PATH_BYTES_MAX)), self.log)
         self._pump = Pump(self._chain, self.slot, intake, self._submit, self._ask, self.log)
         self._data: dict[bytes, bytes] = {}
@@ -76,6 +74,8 @@ class AgentNode:
         self._stop = asyncio.Event()
         self._fatal: BaseException | None = None
         self._filter_wanted = False
+        self._checkpoint = ""
+        self._mining: set[bytes] = set()
 
     # --- life ---------------------------------------------------------------------------------------
     async def run(self) -> None:
@@ -148,7 +148,10 @@ class AgentNode:
             case effects.SendStorage(message):
                 self._to_storage(message.kind, message.encode())
             case effects.Mine(block, solver, difficulty):
+                self._mining.add(block)
                 self._loop.call_soon(self._mine, block, solver, difficulty, 0)
+            case effects.StopMining(block):
+                self._mining.discard(block)
             case effects.Settled(ids):
                 for identity in ids:
                     self._data.pop(identity, None)
@@ -157,6 +160,8 @@ class AgentNode:
                 self._pump.intake.given_up({identity: self._data.pop(identity) for identity in ids}, reason)
             case effects.Note(text):
                 self.log.warning(text)
+            case effects.Halt(reason):
+                self._fail(VerificationError(reason))
 
     def _set_timer(self, at: float | None) -> None:
         if self._timer is not None:
@@ -171,10 +176,13 @@ class AgentNode:
 
     def _mine(self, block: bytes, solver: bytes, difficulty: int, start: int) -> None:
         """A few attempts at a time, so that votes and hooks never wait for a puzzle."""
+        if block not in self._mining:
+            return
         nonce = puzzle.solve(block, solver, difficulty, start, limits.MINING_ATTEMPTS)
         if nonce is None:
             self._loop.call_soon(self._mine, block, solver, difficulty, start + limits.MINING_ATTEMPTS)
         else:
+            self._mining.discard(block)
             self._feed(events.Solved(block, nonce))
 
     def _submit(self, items: list[Item]) -> None:
@@ -185,13 +193,20 @@ class AgentNode:
 
     # --- peers --------------------------------------------------------------------------------------
     def _from_peer(self, slot: int, kind: int, payload: bytes) -> None:
-        message = messages.decode(kind, payload)
-        if isinstance(message, messages.Propose):
-            block = prepared(message.block)
-            self._replica.remember(block)
+        try:
+            message = messages.decode(kind, payload)
+            block = prepared(message.block) if isinstance(message, messages.Propose) else None
+        except DecodeError:
+            self._core.dropped["malformed"] += 1
+            raise
+        if block is not None:
             self._feed(events.ProposalReceived(slot, block))
         elif isinstance(message, messages.Verdicts):
             self._feed(events.VerdictsReceived(slot, message.batch))
+        elif isinstance(message, messages.Puzzle):
+            self._feed(events.PuzzleReceived(slot, message))
+        elif isinstance(message, messages.Found):
+            self._feed(events.SolutionReceived(slot, message))
         else:
             raise DecodeError(f"a message of kind {kind} is not for an agent's peer to send")
 
@@ -201,7 +216,12 @@ class AgentNode:
 
     # --- storage ------------------------------------------------------------------------------------
     async def _serve(self, channel: TlsChannel) -> None:
-        hello = wire.join_value(self._join) | {"address": list(self._address), "next": self._replica.height + 1}
+        core, hello = self._core, wire.join_value(self._join) | {"address": list(self._address)}
+        hello |= {"next": core.height + 1, "height": max(core.height, 0)}
+        if core.head is not None:
+            hello["head"] = core.head.hex()
+        if self._checkpoint:
+            hello["checkpoint"] = self._checkpoint
         channel.send(wire.Kind.HELLO, wire.encoded(hello))
         channel.admit()
         self._storage = channel
@@ -224,9 +244,8 @@ class AgentNode:
         elif kind == messages.Kind.ANSWER:
             self._feed(events.Answered(messages.Answer.decode(payload)))
         elif kind == wire.Kind.CHECKPOINT:
-            storage_key = self._core.storage_key
-            if storage_key is not None:
-                self._replica.check(payload, storage_key)
+            self._feed(events.CheckpointReceived(payload))
+            self._checkpoint = payload.decode(errors="replace")  # for storage itself, should it forget
         elif kind == wire.Kind.WELCOME:
             self._welcome(wire.decoded(payload))
         elif kind == wire.Kind.KNOWN:
@@ -251,25 +270,25 @@ class AgentNode:
         self._after()
 
     def _welcome(self, value: dict[str, object]) -> None:
-        nodes = [bytes.fromhex(str(node)) for node in cast("list[str]", value["nodes"])]
-        self._replica.begin(wire.integer(value, "size"), nodes)
+        nodes = tuple(bytes.fromhex(str(node)) for node in cast("list[str]", value["nodes"]))
+        anchors = tuple((height, time_us) for height, time_us in cast("list[list[int]]", value.get("anchors", [])))
+        self._feed(events.Welcomed(wire.integer(value, "size"), nodes, anchors))
         addresses = cast("dict[str, list[object]]", value["peers"])
         self._peers.learn({int(slot): wire.address({"a": where}, "a") for slot, where in addresses.items()})
         self._feed(events.StorageUp())
         self._pump.look()
 
     def _link(self, committed: messages.Committed) -> None:
-        behind = self._replica.is_behind
-        taken = self._replica.take(committed, self._core.own_block)
-        if taken is not None:
-            self._feed(events.Linked(*taken))
-            if self._pump.flush_number is not None:
-                self._feed(events.Seal())  # what the link resolved shall not wait for its draft's interval
-            if self._tail.needs_filter and not self._filter_wanted:
-                value: dict[str, object] = {"height": self._tail.covers_from, "salt": self._tail.salt.hex()}
-                self._filter_wanted = self._to_storage(wire.Kind.FILTER_WANTED, wire.encoded(value))
-        elif self._replica.is_behind and not behind:
-            self._to_storage(wire.Kind.SYNC, wire.encoded({"next": self._replica.height + 1}))
+        before = self._core.height
+        block = None if committed.block is None else prepared(committed.block)
+        self._feed(events.CommittedReceived(committed.link, block))
+        if self._core.height == before:
+            return
+        if self._pump.flush_number is not None:
+            self._feed(events.Seal())  # what the link resolved shall not wait for its draft's interval
+        if self._tail.needs_filter and not self._filter_wanted:
+            value: dict[str, object] = {"height": self._tail.covers_from, "salt": self._tail.salt.hex()}
+            self._filter_wanted = self._to_storage(wire.Kind.FILTER_WANTED, wire.encoded(value))
 
     def _ask(self, questions: list[tuple[bytes, bytes]]) -> bool:
         return self._to_storage(wire.Kind.QUERY, wire.query(questions))
@@ -307,7 +326,7 @@ class AgentNode:
             "committed": self._pump.intake.settled_count,
             "quiet": quiet,
             "held": core.held,
-            "height": self._replica.height,
+            "height": core.height,
         }
         self._to_storage(wire.Kind.STATUS, wire.encoded(status))
         if done and number == 0:

@@ -37,6 +37,10 @@ class ChainLookup:
         """See `WholeChain`."""
         return self._view.link(height)
 
+    def link_time_us(self, height: int, /) -> int:
+        """See `WholeChain`."""
+        return self._view.link(height).time_us
+
     def proposal(self, proposer: bytes, sequence: int, /) -> tuple[int, bytes] | None:
         """See `WholeChain`."""
         return self._view.proposal(proposer, sequence)

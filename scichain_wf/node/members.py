@@ -9,25 +9,28 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from scichain_wf import limits
 from scichain_wf.consensus import messages
 from scichain_wf.errors import DecodeError, PeerError
-from scichain_wf.ledger.batch import full_subtrees
-from scichain_wf.model.block import Block
-from scichain_wf.node import wire
+from scichain_wf.node import hello, wire
 from scichain_wf.transport import tls
 
 if TYPE_CHECKING:
-    from scichain_wf.consensus.effects import Announce
-    from scichain_wf.consensus.membership import Join
+    from scichain_wf.consensus.effects import Announce, Replay
     from scichain_wf.ledger.view import ChainView
     from scichain_wf.transport.channel import TlsChannel
-    from scichain_wf.transport.link import Address
 
-Reading = Callable[[Callable[["ChainView"], list[bytes]]], Awaitable[list[bytes]]]
-"""Runs a function on a view of the store, in the store's thread."""
+T = TypeVar("T")
+
+
+class Reading(Protocol):
+    """Runs a function on a view of the store, in the store's thread."""
+
+    def __call__(self, function: Callable[[ChainView], T], /) -> Awaitable[T]:
+        """What the function returns."""
+
 
 _NOT_YET = limits.INTEGER_MAX
 
@@ -37,16 +40,17 @@ class Member:
     """One agent that said HELLO.
 
     Attributes:
+        hello: what it said of itself, on this channel.
         next: height of the first link it was not sent; nothing is sent before it was welcomed.
+        is_catching_up: links are on their way to it that others have got already.
     """
 
     slot: int
-    join: Join
-    address: Address
+    hello: hello.Hello
     channel: TlsChannel | None
-    wanted: int
     next: int = _NOT_YET
     is_ready: bool = False
+    is_catching_up: bool = False
 
 
 class Members:
@@ -54,7 +58,7 @@ class Members:
 
     Args:
         read: see `Reading`.
-        receive: takes (slot, kind, payload) of every frame that is not about joining or synchronising.
+        receive: takes (slot, kind, payload) of every frame that is not about joining.
         said_hello: called with a member that (again) has a channel and waits for its welcome.
         ready: called when a member says that its channels stand.
         size: number of durable links.
@@ -96,10 +100,6 @@ class Members:
                     member.is_ready = True
                     self._ready()
                     continue
-                if kind == wire.Kind.SYNC:
-                    member.next = min(wire.integer(wire.decoded(payload), "next"), self.size)
-                    await self._catch_up(member)
-                    continue
                 try:
                     self._receive(slot, kind, payload)
                 except DecodeError as error:
@@ -111,13 +111,26 @@ class Members:
 
     async def welcome(self, member: Member) -> None:
         """Tell a member where the chain begins for it and where the others are, then send what it lacks."""
-        start = max(member.wanted, self.size - limits.SYNC_LINKS_MAX)
-        nodes = await self._read(lambda view: [view.tree_node(*node) for node in full_subtrees(start)])
-        peers = {str(other.slot): list(other.address) for other in self.all}
-        value: dict[str, object] = {"size": start, "nodes": [node.hex() for node in nodes], "peers": peers}
+        newest = limits.SYNC_LINKS_MAX if member.hello.next else limits.JOIN_LINKS_MAX
+        start = max(min(member.hello.next, self.size), self.size - newest)
+        value = await self._read(partial(hello.welcome, start=start))
+        value["peers"] = {str(other.slot): list(other.hello.address) for other in self.all}
         if self.send(member.slot, wire.Kind.WELCOME, wire.encoded(value)):
             member.next = start
             await self._catch_up(member)
+
+    async def replay(self, effect: Replay) -> None:
+        """Send a member links once more. One that is not welcomed yet gets what it lacks when it is."""
+        member = self._by_slot.get(effect.slot)
+        if member is not None and member.next != _NOT_YET:
+            member.next = max(min(effect.next, self.size), self.size - limits.SYNC_LINKS_MAX)
+            await self._catch_up(member)
+
+    def dismiss(self, slot: int) -> None:
+        """End the channel to an agent; it may come back."""
+        member = self._by_slot.get(slot)
+        if member is not None and member.channel is not None:
+            member.channel.abort()
 
     def send(self, slot: int, kind: int, payload: bytes) -> bool:
         """A frame to one agent; an agent that does not read loses its channel and synchronises when it is back."""
@@ -149,40 +162,48 @@ class Members:
 
     def forget(self, slot: int) -> None:
         """The agent's process has ended."""
-        member = self._by_slot.pop(slot, None)
-        if member is not None and member.channel is not None:
-            member.channel.abort()
+        self.dismiss(slot)
+        self._by_slot.pop(slot, None)
 
     def _admitted(self, slot: int, value: dict[str, object], channel: TlsChannel) -> Member:
-        join = wire.join_from(value)
-        if join.slot != slot:
-            raise PeerError(f"slot {slot} presents a join for slot {join.slot}")
+        said = hello.Hello.from_value(value)
+        if said.join.slot != slot:
+            raise PeerError(f"slot {slot} presents a join for slot {said.join.slot}")
         known = self._by_slot.get(slot)
-        if known is not None and known.join.key != join.key:
-            raise PeerError(f"slot {slot} is filled by another process already")
-        address, wanted = wire.address(value, "address"), min(wire.integer(value, "next"), self.size)
         if known is None:
-            known = self._by_slot[slot] = Member(slot, join, address, channel, wanted)
+            known = self._by_slot[slot] = Member(slot, said, channel)
+        elif known.hello.join.key != said.join.key:
+            raise PeerError(f"slot {slot} is filled by another process already")
         elif known.channel is not None:
             known.channel.abort()
-        known.channel, known.wanted, known.address = channel, wanted, address
+        known.channel, known.hello, known.next = channel, said, _NOT_YET
         return known
 
     async def _catch_up(self, member: Member) -> None:
-        """Send links with their blocks until nothing is missing; new ones are not announced to it meanwhile."""
-        channel = member.channel
-        while member.channel is channel and member.next < self.size:
-            start = member.next
-            stop = min(self.size, start + limits.SYNC_BATCH_LINKS)
-            payloads = await self._read(partial(_payloads, start=start, stop=stop))
-            for payload in payloads:
-                if member.channel is not channel or not self.send(member.slot, messages.Kind.COMMITTED, payload):
-                    return
-                member.next += 1
+        """Send links with their blocks until nothing is missing; new ones are not announced to it meanwhile.
+
+        One at a time: who asks while links are on their way only changes where they go on.
+        """
+        if member.is_catching_up:
+            return
+        member.is_catching_up = True
+        try:
+            while member.next < self.size:
+                start, channel = member.next, member.channel
+                stop = min(self.size, start + limits.SYNC_BATCH_LINKS)
+                payloads = await self._read(partial(_payloads, start=start, stop=stop))
+                if member.next != start or member.channel is not channel:
+                    continue
+                for payload in payloads:
+                    if not self.send(member.slot, messages.Kind.COMMITTED, payload):
+                        return
+                member.next = stop
+        finally:
+            member.is_catching_up = False
 
 
 def _payloads(view: ChainView, start: int, stop: int) -> list[bytes]:
     return [
-        messages.Committed(view.link(height), Block.decode(view.block_bytes(height))).encode()
+        messages.pack(view.link_bytes(height), view.block_bytes(height))  # as `Committed.encode`, from stored bytes
         for height in range(start, stop)
     ]

@@ -17,11 +17,14 @@ from scichain_wf.ledger.keys import uri_key
 from scichain_wf.model.bodies import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from scichain_wf.ledger.view import ChainView
-    from scichain_wf.node.members import Reading
 
 
-async def filter_below(read: Reading, height: int, salt: bytes) -> bytes:
+async def filter_below(
+    read: Callable[[Callable[[ChainView], list[bytes]]], Awaitable[list[bytes]]], height: int, salt: bytes
+) -> bytes:
     """The encoded filter of every artifact that a link below `height` records."""
     found = MembershipFilter(salt)
     for start in range(0, height, limits.SYNC_BATCH_LINKS):

@@ -15,17 +15,19 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from scichain_wf import limits
 from scichain_wf.client.outbox import outbox_directory
 from scichain_wf.consensus import events, messages, storage
-from scichain_wf.consensus.effects import Announce
-from scichain_wf.errors import DecodeError, PeerError, ScichainError
+from scichain_wf.consensus.effects import Announce, Halt, Replay
+from scichain_wf.consensus.roster import Roster
+from scichain_wf.errors import DecodeError, PeerError, ScichainError, VerificationError
 from scichain_wf.ledger.prepared import prepared
 from scichain_wf.model.epoch import Settings
 from scichain_wf.node import chain as chains
-from scichain_wf.node import process, shm, summary, wire
+from scichain_wf.node import hello, process, shm, summary, wire
 from scichain_wf.node.commits import Committer
 from scichain_wf.node.flushing import Flusher
 from scichain_wf.node.launch import Launch
@@ -112,10 +114,10 @@ class StorageNode:
         await self._until(lambda: len(self._members.all) == len(self._children), "join")
         epoch, count = await self._loop.run_in_executor(self._thread, self._begin_epochs)
         self._members.size += count
-        self._feed(events.EpochInForce(epoch))
+        self._feed(events.EpochInForce(Roster(epoch, self._chain)))
         self._in_force = True
         for member in self._members.all:
-            self._spawn(self._members.welcome(member))
+            self._spawn(self._greet(member))
         await self._until(lambda: all(member.is_ready for member in self._members.all), "connect to each other")
         rendezvous = f"{address[0]}:{address[1]} {runca.fingerprint(credentials.certificate)} {os.getpid()}\n"
         chains.replace_file(self._layout.run_dir / "storage", rendezvous)
@@ -124,7 +126,7 @@ class StorageNode:
 
     def _begin_epochs(self) -> tuple[Epoch, int]:
         with self._store.view() as view:
-            blocks, epoch = self._launch.epoch_blocks(view, tuple(member.join for member in self._members.all))
+            blocks, epoch = self._launch.epoch_blocks(view, tuple(member.hello.join for member in self._members.all))
         return epoch, len(self._committer.append_epochs(blocks))
 
     def _ready(self) -> dict[str, object]:
@@ -177,7 +179,7 @@ class StorageNode:
         shm.remove_empty(self._chain)
         (self._layout.run_dir / "storage").unlink(missing_ok=True)
         await self._replies.close()
-        self._log.info("ended")
+        self._log.info("ended", credit=dict(self._core.credit), dropped=dict(self._core.dropped))
 
     def _end(self, why: str) -> None:
         self._log.info("ending", reason=why)
@@ -198,6 +200,10 @@ class StorageNode:
                 self._spawn(self._commit(effect))
             elif isinstance(effect, Announce):
                 self._members.announce(effect)
+            elif isinstance(effect, Replay):
+                self._spawn(self._members.replay(effect))
+            elif isinstance(effect, Halt):
+                self._fail(VerificationError(effect.reason))
             else:
                 self._members.send(effect.slot, effect.message.kind, effect.message.encode())
 
@@ -227,9 +233,20 @@ class StorageNode:
         self._changed.set()
 
     async def _welcome_back(self, member: Member) -> None:
-        await self._members.welcome(member)
+        await self._greet(member)
         self._find_heir()  # it may have been told to take something over and not heard it
         self._flusher.again(member.slot)
+
+    async def _greet(self, member: Member) -> None:
+        """Welcome an agent, unless it has another chain."""
+        claims = await self._read(partial(hello.presented, hello=member.hello, storage=self._launch.storage.public))
+        for claim in claims:
+            self._feed(claim)
+        if any(claim.own != claim.head for claim in claims):
+            self._log.error("an agent holds links that are not of this chain", slot=member.slot)
+            self._members.dismiss(member.slot)
+        else:
+            await self._members.welcome(member)
 
     def _received(self, slot: int, kind: int, payload: bytes) -> None:
         if kind == messages.Kind.PUSH and self._in_force:
@@ -239,6 +256,8 @@ class StorageNode:
             extend = messages.Extend.decode(payload)
             block = prepared(extend.block)
             self._feed(events.Extended(slot, block, extend.solution, extend.votes, extend.reason))
+        elif kind == messages.Kind.SYNC and self._in_force:
+            self._feed(events.SyncReceived(slot, messages.Sync.decode(payload).next))
         elif kind == wire.Kind.STATUS:
             self._flusher.status(slot, wire.decoded(payload))
         elif kind == wire.Kind.QUERY:

@@ -1,8 +1,8 @@
 """What agents and the storage node say to each other besides the protocol: joining, synchronising, flushing.
 
 Each is a frame of kind 32 or above whose payload is a JSON object (`QUERY`, `KNOWN` and `FILTER` are binary). Who may
-say what: an agent says HELLO, READY, STATUS, QUERY, SYNC and FILTER_WANTED; the storage node says WELCOME, FLUSH,
-RELEASE, ADOPT, KNOWN, CHECKPOINT and FILTER.
+say what: an agent says HELLO, READY, STATUS, QUERY and FILTER_WANTED; the storage node says WELCOME, FLUSH, RELEASE,
+ADOPT, KNOWN, CHECKPOINT and FILTER.
 """
 
 from __future__ import annotations
@@ -40,8 +40,6 @@ class Kind(IntEnum):
     """An agent: which of these transactions (key, id) are committed?"""
     KNOWN = 40
     """The answer: one byte each, in order."""
-    SYNC = 41
-    """An agent: send the links from this height on, with their blocks."""
     CHECKPOINT = 42
     """The newest signed tree head (C2SP text)."""
     FILTER_WANTED = 43

@@ -20,6 +20,7 @@ from scichain_wf.ledger.prepared import prepared
 from scichain_wf.ledger.store import ChainStore
 from scichain_wf.model.block import Block
 from scichain_wf.model.checkpoint import Checkpoint
+from scichain_wf.model.difficulty import Difficulty
 from scichain_wf.model.epoch import Settings
 from scichain_wf.model.link import Link, Mode
 from scichain_wf.model.text import digest_text
@@ -95,7 +96,7 @@ def workflow(builder: ChainBuilder, transactions: int) -> Iterator[bytes]:
 
 def start(directory: Path, slots: int, seed: int) -> tuple[ChainBuilder, ChainStore]:
     """A new chain whose slots have all joined. `directory` is the ledger's, not the chain's."""
-    builder = ChainBuilder(slots, seed, Settings(difficulty=0))
+    builder = ChainBuilder(slots, seed, Settings(difficulty=Difficulty(value=0)))
     store = ChainStore.create(directory, builder.genesis)
     with store.view() as view:
         builder.linked(view.head())

@@ -18,6 +18,7 @@ from scichain_wf.model.bodies import Kind
 from scichain_wf.model.canonical import JsonObject
 from scichain_wf.model.certificate import PoetCertificate, QuorumCertificate
 from scichain_wf.model.checkpoint import Checkpoint
+from scichain_wf.model.difficulty import Difficulty, anchors, expected
 from scichain_wf.model.link import Annotation, Link, Mark, Mode
 from scichain_wf.model.receipt import ProvenTransaction, Receipt
 from scichain_wf.model.text import ZERO_DIGEST, digest_text, public_key_text
@@ -230,6 +231,7 @@ def files() -> dict[str, bytes]:
     made["receipt.json"] = _vector(proof.encode(), chain=digest_text(proof.chain))
     made["uris.json"] = _json(_uris())
     made["puzzle.json"] = _json(_puzzle(chain.blocks[3]))
+    made["difficulty.json"] = _json(_difficulties())
     made["keys.json"] = _json(_keys(chain.builder))
     return made
 
@@ -270,6 +272,29 @@ def _puzzle(block: Block) -> list[dict[str, object]]:
         }
         for difficulty in range(4)
     ]
+
+
+def _difficulties() -> list[dict[str, object]]:
+    """What a block on a parent has to say, given the times of two links: around each bound and each step."""
+    rule = Difficulty("adaptive", 2, 100, 500_000)
+    found = []
+    for slots, mining, parent_height, took_us in (
+        *((1, "own", height, 32_000_000) for height in (0, 31, 32, 63, 64, 1_000)),
+        *((1, "own", 32, took_us) for took_us in (-1, 0, 1_600_000, 2_621_439, 2_621_440, 41_943_040, 10**15)),
+        *((slots, mining, 32, 3_200_000) for slots in (1, 4, 20, 1_024) for mining in ("own", "race")),
+    ):
+        times = {height: START_US + number * took_us for number, height in enumerate(anchors(parent_height) or ())}
+        found.append(
+            {
+                "setting": rule.as_value(),
+                "mining": mining,
+                "slots": slots,
+                "parent_height": parent_height,
+                "times_us": {str(height): time_us for height, time_us in times.items()},
+                "difficulty": expected(rule, mining, slots, parent_height, times.__getitem__),
+            }
+        )
+    return found
 
 
 def _keys(builder: ChainBuilder) -> list[dict[str, str]]:

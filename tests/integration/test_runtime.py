@@ -123,7 +123,7 @@ def test_a_second_run_goes_on_with_the_same_chain(chain: Path) -> None:
 
 def test_a_long_chain_gives_late_agents_a_filter_of_what_they_do_not_hold(chain: Path) -> None:
     """Without it, they could not tell a new source from an artifact of long ago. Spec: LIVE-2."""
-    build = long_chain(chain, limits.SYNC_LINKS_MAX + 100)
+    build = long_chain(chain, limits.JOIN_LINKS_MAX + 100)
     with running(chain, 3) as service:
         records = Records(service.chain)
         known = records.task("uses an old file", [build.artifact("f2", b"1") | {"origin": "source"}])

@@ -122,28 +122,69 @@ def test_swallowing_handlers_are_recognised(code: str, swallowed: bool) -> None:
     assert swallows_everything(statement.handlers[0]) is swallowed
 
 
-def promised_tags() -> dict[str, str]:
-    """Tag → status, from the table of ARCHITECTURE.md whose rows begin with a tag and end with a status."""
+def promised_tags(text: str) -> dict[str, str]:
+    """Tag → status, from a table whose rows begin with a tag and end with a status."""
     row = re.compile(rf"^\|\s*`?({SPEC_TAG})`?\s*\|.*\|\s*(\w+)\s*\|\s*$", re.MULTILINE)
-    return dict(row.findall((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")))
+    return dict(row.findall(text))
 
 
-def cited_tags() -> dict[str, str]:
-    """Tag → one place in tests/ that cites it."""
-    cited = {}
-    for path in python_files():
-        if path.is_relative_to(ROOT / "tests") and path != Path(__file__).resolve():
-            for citation in re.findall(rf"Spec:\s*({SPEC_TAG}(?:\s*(?:,|and)\s*{SPEC_TAG})*)", path.read_text()):
-                cited.update(dict.fromkeys(re.findall(SPEC_TAG, citation), str(path.relative_to(ROOT))))
-    return cited
+def citations(text: str) -> set[str]:
+    """Tags that follow `Spec:` anywhere in a text."""
+    found = re.findall(rf"Spec:\s*({SPEC_TAG}(?:\s*(?:,|and)\s*{SPEC_TAG})*)", text)
+    return {tag for citation in found for tag in re.findall(SPEC_TAG, citation)}
+
+
+def tags_of_tests(source: str) -> set[str]:
+    """Tags that a test module cites in the docstring of a test function, or in its own if it has any test."""
+    tree = ast.parse(source)
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    tests: list[ast.FunctionDef | ast.AsyncFunctionDef | ast.Module] = [
+        node for node in ast.walk(tree) if isinstance(node, functions) and node.name.startswith("test_")
+    ]
+    documented = [*tests, tree] if tests else []
+    return {tag for node in documented for tag in citations(ast.get_docstring(node) or "")}
+
+
+PROMISES = promised_tags((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"))
 
 
 def test_every_enforced_promise_is_cited_by_a_test() -> None:
-    enforced = {tag for tag, status in promised_tags().items() if status == "enforced"}
+    enforced = {tag for tag, status in PROMISES.items() if status == "enforced"}
     assert enforced, "the table of promises in ARCHITECTURE.md was not found"
-    assert not sorted(enforced - cited_tags().keys()), "each needs a test that says 'Spec: TAG'"
+    modules = [p for p in python_files() if p.is_relative_to(ROOT / "tests") and p.name.startswith("test_")]
+    tested = {tag for path in modules for tag in tags_of_tests(path.read_text(encoding="utf-8"))}
+    assert not sorted(enforced - tested), "each needs a test whose docstring says 'Spec: TAG'"
 
 
 def test_every_cited_promise_is_in_the_table() -> None:
-    unknown = {tag: place for tag, place in cited_tags().items() if tag not in promised_tags()}
-    assert not unknown
+    others = [path for path in python_files() if path != Path(__file__).resolve()]
+    unknown = {str(path): citations(path.read_text(encoding="utf-8")) - PROMISES.keys() for path in others}
+    assert not {path: tags for path, tags in unknown.items() if tags}
+
+
+def test_every_promise_that_the_program_or_its_manual_names_is_in_the_table() -> None:
+    named: dict[str, str] = {}
+    for place, line in text_lines():
+        if not place.startswith("tests/"):
+            named.update(dict.fromkeys(re.findall(rf"\b{SPEC_TAG}\b", line), place))
+    assert not {tag: place for tag, place in named.items() if tag not in PROMISES}
+
+
+@pytest.mark.parametrize(
+    ("source", "tags"),
+    [
+        ('def test_a() -> None:\n    """What. Spec: SAFE-1, LIVE-2 and AUD-1."""', {"SAFE-1", "LIVE-2", "AUD-1"}),
+        ('"""Spec: HOOK-1."""\nasync def test_a() -> None: ...', {"HOOK-1"}),
+        ('class TestIt:\n    def test_a(self) -> None:\n        """Spec: CONV-1."""', {"CONV-1"}),
+        ('"""Spec: HOOK-1."""\ndef helper() -> None:\n    """Spec: SAFE-1."""', set()),
+        ('def test_a() -> None:\n    # Spec: SAFE-1\n    """Keeps SAFE-2."""', set()),
+    ],
+)
+def test_only_what_a_test_says_of_itself_is_a_citation(source: str, tags: set[str]) -> None:
+    assert tags_of_tests(source) == tags
+
+
+def test_the_table_of_promises_is_read_row_by_row() -> None:
+    table = "| tag | promise | status |\n|---|---|---|\n| SAFE-1 | a | enforced |\n| `AUD-1` | c | planned |"
+    assert promised_tags(table) == {"SAFE-1": "enforced", "AUD-1": "planned"}
+    assert promised_tags("SAFE-1 | enforced |") == {}

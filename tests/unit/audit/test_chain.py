@@ -15,6 +15,7 @@ from scichain_wf.ledger import keys
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.certificate import QuorumCertificate
 from scichain_wf.model.checkpoint import Checkpoint
+from scichain_wf.model.difficulty import Difficulty
 from scichain_wf.model.epoch import Settings
 from scichain_wf.model.link import Annotation, Link, Mark, Mode
 from scichain_wf.model.text import digest_text
@@ -178,7 +179,7 @@ def test_an_unsolved_puzzle_and_a_wrong_difficulty_are_found(root: Path, tmp_pat
     candidate = Candidate(block, Mode.QUORUM, certificate.encode(), builder.epoch.epoch)
     assert ids(appended(root, candidate, chain=chain)) == {"SC-CHAIN-057"}
     chain = started(tmp_path / "easy")
-    chain.builder.settings = Settings(difficulty=0)
+    chain.builder.settings = Settings(difficulty=Difficulty(value=0))
     block = chain.builder.block(1, [chain.builder.task("x")])
     assert ids(appended(tmp_path / "easy", chain.builder.quorum(block), chain=chain)) == {"SC-CHAIN-056"}
 

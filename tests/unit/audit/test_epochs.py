@@ -34,6 +34,12 @@ def _more_slots(builder: ChainBuilder) -> Candidate:
     )
 
 
+def _other_settings(builder: ChainBuilder) -> Candidate:
+    """What the storage key alone would gain most from."""
+    settings = replace(builder.epoch.settings, storage_weight=2)
+    return builder.epoch_candidate(replace(builder.epoch, epoch=builder.epoch.epoch + 1, settings=settings))
+
+
 def _other_authority(builder: ChainBuilder) -> Candidate:
     restated = membership.restated(builder.epoch, signing_key(4, "usurper"), builder.chain, 1)
     return builder.epoch_candidate(replace(restated, authority=signing_key(4, "usurper").public))
@@ -46,7 +52,12 @@ def _older_generation(builder: ChainBuilder) -> Candidate:
 
 @pytest.mark.parametrize(
     ("forge", "expected"),
-    [(_not_by_storage, "SC-CHAIN-083"), (_more_slots, "SC-CHAIN-084"), (_other_authority, "SC-CHAIN-085")],
+    [
+        (_not_by_storage, "SC-CHAIN-083"),
+        (_more_slots, "SC-CHAIN-084"),
+        (_other_settings, "SC-CHAIN-084"),
+        (_other_authority, "SC-CHAIN-085"),
+    ],
 )
 def test_a_forged_epoch_is_found(root: Path, forge: Forger, expected: str) -> None:
     chain = started(root)

@@ -15,6 +15,7 @@ from scichain_wf.ledger import keys
 from scichain_wf.model.block import Block
 from scichain_wf.model.certificate import PoetCertificate, QuorumCertificate, Solution, certificate_digest
 from scichain_wf.model.checkpoint import Checkpoint
+from scichain_wf.model.difficulty import Difficulty
 from scichain_wf.model.epoch import Settings
 from scichain_wf.model.link import Mode
 from scichain_wf.model.receipt import Receipt
@@ -130,7 +131,7 @@ def test_a_poet_certificate_of_another_writer_is_found(root: Path) -> None:
 
 @pytest.mark.parametrize(("signed", "expected"), [(True, set()), (False, {"SC-CHAIN-057"})])
 def test_in_a_race_another_member_may_solve_and_signs_it(root: Path, signed: bool, expected: set[str]) -> None:
-    chain = DiskChain(root, ChainBuilder(settings=Settings(difficulty=1, mining="race")))
+    chain = DiskChain(root, ChainBuilder(settings=Settings(difficulty=Difficulty(value=1), mining="race")))
     builder = chain.builder
     block = builder.block(1, [builder.task("x")])
     candidate = certified(builder, block, solution=_others_solution(builder, block, signed=signed))
@@ -138,21 +139,22 @@ def test_in_a_race_another_member_may_solve_and_signs_it(root: Path, signed: boo
 
 
 def test_without_puzzle_no_solution_is_needed(root: Path) -> None:
-    chain = DiskChain(root, ChainBuilder(settings=Settings(difficulty=0)))
+    chain = DiskChain(root, ChainBuilder(settings=Settings(difficulty=Difficulty(value=0))))
     candidate = chain.builder.quorum(chain.builder.block(1, [chain.builder.task("x")]))
     assert ids(appended(root, candidate, chain=chain)) == set()
 
 
 @pytest.mark.parametrize(("weight", "votes", "expected"), [(1, 1, set()), (1, 0, {"SC-CHAIN-062"}), (2, 0, set())])
 def test_storage_counts_as_its_weight_says(root: Path, weight: int, votes: int, expected: set[str]) -> None:
-    chain = DiskChain(root, ChainBuilder(settings=Settings(difficulty=0, storage_weight=weight)))
+    chain = DiskChain(root, ChainBuilder(settings=Settings(difficulty=Difficulty(value=0), storage_weight=weight)))
     block = chain.builder.block(1, [chain.builder.task("x")])
     cited = tuple(chain.builder.vote(slot + 1, block) for slot in range(votes))
     assert ids(appended(root, chain.builder.poet(block, votes=cited), chain=chain)) == expected
 
 
 def test_a_byzantine_quorum_needs_more_slots(root: Path) -> None:
-    chain = DiskChain(root, ChainBuilder(slots=4, settings=Settings(difficulty=0, quorum="byzantine")))
+    settings = Settings(difficulty=Difficulty(value=0), quorum="byzantine")
+    chain = DiskChain(root, ChainBuilder(slots=4, settings=settings))
     block = chain.builder.block(1, [chain.builder.task("x")])
     assert ids(appended(root, chain.builder.quorum(block, [1, 2]), chain=chain)) == {"SC-CHAIN-062"}
 

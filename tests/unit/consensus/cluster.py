@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from scichain_wf.consensus import effects, events, membership, messages, storage
 from scichain_wf.consensus.agent import Agent
+from scichain_wf.consensus.roster import Roster
 from scichain_wf.consensus.timing import Timing
 from scichain_wf.consensus.validity import Known, outputs
 from scichain_wf.crypto import puzzle
@@ -30,6 +31,7 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self.links: list[Link] = []
+        self.blocks: dict[bytes, PreparedBlock] = {}
         self.versions: dict[str, list[bytes | None]] = {}
         self.ids: dict[bytes, set[bytes]] = {}
         self.proposals: dict[tuple[bytes, int], tuple[int, bytes]] = {}
@@ -38,6 +40,7 @@ class MemoryLedger:
 
     def apply(self, link: Link, block: PreparedBlock) -> None:
         self.links.append(link)
+        self.blocks[link.block] = block
         header = block.block.header
         self.proposals[header.proposer, header.sequence] = link.height, link.block
         duplicates = {a.index for a in link.annotations if a.mark is Mark.DUPLICATE}
@@ -71,6 +74,9 @@ class MemoryLedger:
     def link(self, height: int, /) -> Link:
         return self.links[height]
 
+    def link_time_us(self, height: int, /) -> int:
+        return self.links[height].time_us
+
     def proposal(self, proposer: bytes, sequence: int, /) -> tuple[int, bytes] | None:
         return self.proposals.get((proposer, sequence))
 
@@ -82,9 +88,11 @@ class Node:
     agent: Agent
     ledger: MemoryLedger
     timer: float | None = None
+    mining: list[effects.Mine] = field(default_factory=list)
     settled: list[bytes] = field(default_factory=list)
     given_up: list[bytes] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    halted: str = ""
     alive: bool = True
 
 
@@ -102,19 +110,21 @@ class Cluster:
         self.network: deque[Delivery] = deque()
         self.lose: Callable[[Delivery], bool] = lambda _: False
         self.hold_commits = False
+        self.hold_mining = False
         self.commits: deque[storage.Commit] = deque()
         self.certificates: dict[int, bytes | None] = {}
         genesis = self.builder.genesis
         self._append(prepared(genesis), Mode.EPOCH, None, 0)
         self.builder.linked(self.chain.links[0])
         self.storage = storage.Storage(self.builder.storage, self.builder.chain, 1)
-        timing = timing or Timing()
+        self.timing = timing = timing or Timing()
         self.nodes = {}
         for slot, key in self.builder.nodes.items():
             ledger = MemoryLedger()
-            agent = Agent(key, slot, self.builder.chain, self.builder.authority.public, ledger, timing)
-            self.nodes[slot] = Node(agent, ledger)
+            chain, authority = self.builder.chain, self.builder.authority.public
+            self.nodes[slot] = Node(Agent(key, slot, chain, authority, ledger, timing, prepared), ledger)
             self.feed(slot, events.ClockSet(1_000_000))
+            self.feed(slot, events.Welcomed(0, ()))
             self.feed(slot, events.StorageUp())
         self.announce(self.chain.links[0], prepared(genesis))
         for candidate in self.builder.join_all():
@@ -132,7 +142,7 @@ class Cluster:
         link = self._append(whole, Mode.EPOCH, None, epoch.epoch)
         self.builder.linked(link)
         self.builder.epoch = epoch
-        self.tell_storage(events.EpochInForce(epoch))
+        self.tell_storage(events.EpochInForce(Roster(epoch, self.builder.chain)))
         self.announce(link, whole)
 
     def restart(self, slot: int) -> None:
@@ -159,16 +169,29 @@ class Cluster:
                     self._send((slot, 0, message))
                 case effects.SetTimer(at):
                     node.timer = at
-                case effects.Mine(block, solver, difficulty):
-                    nonce = puzzle.solve(block, solver, difficulty)
-                    assert nonce is not None
-                    self._send((slot, slot, events.Solved(block, nonce)))
+                case effects.Mine():
+                    node.mining.append(effect)
+                    if not self.hold_mining:
+                        self.mine(slot)
+                case effects.StopMining(block):
+                    node.mining = [mine for mine in node.mining if mine.block != block]
+                case effects.Halt(reason):
+                    node.halted = reason
                 case effects.Settled(ids):
                     node.settled += ids
                 case effects.GivenUp(ids, _):
                     node.given_up += ids
                 case effects.Note(text):
                     node.notes.append(text)
+
+    def mine(self, slot: int) -> None:
+        """The slot finds every nonce that it is searching."""
+        node = self.nodes[slot]
+        for mine in node.mining:
+            nonce = puzzle.solve(mine.block, mine.solver, mine.difficulty)
+            assert nonce is not None
+            self._send((slot, slot, events.Solved(mine.block, nonce)))
+        node.mining.clear()
 
     def submit(self, slot: int, *transactions: Transaction, source: str = "outbox") -> list[bytes]:
         """Hand transactions to an agent; returns their ids."""
@@ -228,13 +251,16 @@ class Cluster:
                 message = effect.message
                 assert message.block is not None
                 self.announce(message.link, prepared(message.block))
-            else:
+            elif isinstance(effect, effects.Replay):
+                for link in self.chain.links[effect.next :]:
+                    self._send((0, effect.slot, events.CommittedReceived(link, self.chain.blocks[link.block])))
+            elif isinstance(effect, effects.SendSlot):
                 self._send((0, effect.slot, effect.message))
 
     def announce(self, link: Link, block: PreparedBlock) -> None:
         """A durable link to every agent."""
         for slot in self.nodes:
-            self._send((0, slot, events.Linked(link, block)))
+            self._send((0, slot, events.CommittedReceived(link, block)))
 
     def kill(self, *slots: int) -> None:
         """These agents' processes end; their peers see the channels close."""
@@ -273,6 +299,8 @@ class Cluster:
             assert isinstance(extend, messages.Extend)
             block = prepared(extend.block)
             self.tell_storage(events.Extended(slot, block, extend.solution, extend.votes, extend.reason))
+        elif isinstance(message, messages.Sync):
+            self.tell_storage(events.SyncReceived(slot, message.next))
 
     def _at_agent(self, sender: int, to: int, message: object) -> None:
         if isinstance(message, messages.Propose):
@@ -281,11 +309,11 @@ class Cluster:
             self.feed(to, events.VerdictsReceived(sender, message.batch))
         elif isinstance(message, messages.Answer):
             self.feed(to, events.Answered(message))
-        elif isinstance(message, events.Linked):
-            if message.link.height == len(self.nodes[to].ledger.links):
-                self.nodes[to].ledger.apply(message.link, message.block)  # type: ignore[arg-type]
-                self.feed(to, message)
-        elif isinstance(message, events.Solved):
+        elif isinstance(message, messages.Puzzle):
+            self.feed(to, events.PuzzleReceived(sender, message))
+        elif isinstance(message, messages.Found):
+            self.feed(to, events.SolutionReceived(sender, message))
+        elif isinstance(message, events.CommittedReceived | events.Solved):
             self.feed(to, message)
 
     def _append(

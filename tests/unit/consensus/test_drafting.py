@@ -69,6 +69,22 @@ def test_a_consumer_waits_for_its_producer_and_then_for_the_next(cluster: Cluste
     assert [drafter.held, drafter.drafted] == [0, 3]
 
 
+def test_who_waits_for_a_second_producer_keeps_the_deadline_of_the_first(cluster: Cluster, drafter: Drafter) -> None:
+    build = cluster.builder
+    a, b, c = (build.artifact(name, b"1") for name in "abc")
+    drafter.add(item(build.task("two", [a | {"origin": "task:x"}, b | {"origin": "task:y"}])), 0.0)
+    drafter.add(item(build.task("one", [c | {"origin": "task:z"}])), 5.0)
+    drafter.add(item(build.task("make a", outputs=[a])), 6.0)
+    assert [drafter.held, drafter.drafted] == [2, 1]
+    drafter.expire(Timing().unresolved_after_s)
+    assert [drafter.held, drafter.drafted] == [1, 2]
+    drafter.woken(100.0)
+    drafter.expire(Timing().unresolved_after_s + 100.0)
+    assert [drafter.held, drafter.drafted] == [1, 2]
+    drafter.expire(Timing().unresolved_after_s + 105.0)
+    assert [drafter.held, drafter.drafted] == [0, 3]
+
+
 def test_a_long_chain_inside_one_draft_resolves_without_recursion(cluster: Cluster, drafter: Drafter) -> None:
     build = cluster.builder
     size = 900

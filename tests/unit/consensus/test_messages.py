@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from scichain_wf import limits
 from scichain_wf.consensus import events, messages
 from scichain_wf.crypto import merkle
 from scichain_wf.crypto.hashing import Domain
 from scichain_wf.errors import DecodeError
+from scichain_wf.model.certificate import Solution
 from scichain_wf.model.verdict import BatchHeader, Entry, Verdict, VerdictBatch, Vote
 from tests.unit.consensus.cluster import Cluster
 from tests.unit.consensus.kit import decode_quorum
@@ -32,6 +34,9 @@ def test_messages_come_back_as_they_were(cluster: Cluster) -> None:
         messages.Committed(replace(link, block=held.id), held),
         messages.Answer(block.id, "bad-votes", (1, 2)),
         messages.Answer(block.id, "refused", reason="because"),
+        messages.Sync(7),
+        messages.Puzzle(block.id, 2),
+        messages.Found(block.id, Solution(bytes(32), 5, bytes(64))),
     ):
         assert messages.decode(message.kind, message.encode()) == message
 
@@ -53,6 +58,10 @@ def test_malformed_messages_are_refused(cluster: Cluster) -> None:
         (messages.Kind.EXTEND, twice, "must ascend"),
         (messages.Kind.COMMITTED, foreign, "the block is not the one of link"),
         (messages.Kind.ANSWER, b"{}", "missing"),
+        (messages.Kind.SYNC, b'{"next":-1}', "sync"),
+        (messages.Kind.PUZZLE, messages.Puzzle(bytes(32), 1).encode().replace(b"1", b"7"), "puzzle"),
+        (messages.Kind.FOUND, b"[]", "found"),
+        (messages.Kind.PROPOSE, bytes(limits.FRAME_BYTES_MAX + 1), "allowed are up to"),
     ):
         with pytest.raises(DecodeError, match=reason):
             messages.decode(kind, data)
@@ -67,7 +76,7 @@ def test_a_batch_of_several_entries_is_counted_entry_by_entry(cluster: Cluster) 
     cluster.run(0.5)
     agent = cluster.nodes[1].agent
     assert agent.in_flight == 2
-    proposed = list(agent._proposals)
+    proposed = list(cluster.nodes[2].agent._validator._seen)
     entries = tuple(Entry(identity, Verdict.VALID) for identity in proposed)
     root = merkle.root([entry.leaf() for entry in entries])
     header = BatchHeader(build.chain, build.epoch.epoch, 2, 99, build.head, build.height, 2, root)

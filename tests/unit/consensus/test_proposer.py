@@ -6,18 +6,25 @@ import pytest
 
 from scichain_wf import limits
 from scichain_wf.consensus import events, messages, proposer, storage
-from scichain_wf.consensus.proposer import TRANSITIONS, Move, OwnBlock, Proposal, State
+from scichain_wf.consensus.proposer import TRANSITIONS, Move, Proposal, State
 from scichain_wf.consensus.timing import Timing
 from scichain_wf.errors import InvariantViolation
 from scichain_wf.ledger.prepared import prepared
+from scichain_wf.model.certificate import Solution
 from tests.unit.consensus.cluster import Cluster
-from tests.unit.consensus.kit import roster_of
+from tests.unit.consensus.kit import reach, roster_of
 
 
 def a_proposal(cluster: Cluster) -> Proposal:
     block = cluster.builder.block(1, [cluster.builder.task("a")])
-    whole = prepared(block)
-    return Proposal(OwnBlock(block, whole.parsed, whole.leaves), (), roster_of(cluster.builder), Timing())
+    return Proposal(prepared(block), (), roster_of(cluster.builder), Timing())
+
+
+def proposed(cluster: Cluster, solution: Solution | None = None) -> Proposal:
+    proposal = a_proposal(cluster)
+    proposal.solved(solution)
+    proposal.proposed(roster_of(cluster.builder), False, 0.0)
+    return proposal
 
 
 @pytest.mark.parametrize("state", State)
@@ -41,9 +48,7 @@ def test_every_state_is_reached_and_every_other_ends(cluster: Cluster) -> None:
 
 
 def test_answers_out_of_place_are_ignored(cluster: Cluster) -> None:
-    proposal = a_proposal(cluster)
-    proposal.solved(None)
-    proposal.proposed(0.0)
+    proposal = proposed(cluster)
     for answer in ("bad-votes", "refused", "wait"):
         assert proposal.answered(messages.Answer(bytes(32), answer), True, 0.0) == ()
     proposal.storage_lost()
@@ -52,22 +57,18 @@ def test_answers_out_of_place_are_ignored(cluster: Cluster) -> None:
 
 def test_bad_votes_about_an_extended_block_reject_it(cluster: Cluster) -> None:
     """Storage never says so of an extension; one that does is not believed to make progress."""
-    proposal = a_proposal(cluster)
-    proposal.solved(None)
-    proposal.proposed(0.0)
-    proposal.review({1: 0.0}, True, 0.0)
+    proposal = proposed(cluster)
+    proposal.review(reach(cluster.builder), True, 0.0)
     states = [proposal.state]
     proposal.answered(messages.Answer(bytes(32), "bad-votes"), True, 0.0)
     assert [*states, proposal.state] == [State.EXTENDING, State.REJECTED]
 
 
 def test_pauses_between_attempts_grow_and_are_bounded(cluster: Cluster) -> None:
-    proposal = a_proposal(cluster)
-    proposal.solved(None)
-    proposal.proposed(0.0)
+    proposal = proposed(cluster)
     now, pauses = 0.0, []
     for _ in range(12):
-        proposal.review({1: 0.0}, True, now)
+        proposal.review(reach(cluster.builder), True, now)
         proposal.answered(messages.Answer(bytes(32), "wait"), True, now)
         assert proposal.deadline is not None
         pauses.append(proposal.deadline - now)
@@ -79,13 +80,11 @@ def test_pauses_between_attempts_grow_and_are_bounded(cluster: Cluster) -> None:
 
 def test_a_parked_block_that_reaches_its_quorum_is_pushed(cluster: Cluster) -> None:
     build = cluster.builder
-    proposal = a_proposal(cluster)
-    proposal.solved(build.solution(proposal.block.block))
-    proposal.proposed(0.0)
-    assert proposal.review({1: 0.0}, False, 0.0) == ()
+    proposal = proposed(cluster)
+    assert proposal.review(reach(cluster.builder), False, 0.0) == ()
     for slot in (1, 2):
         proposal.vote(build.vote(slot, proposal.block.block))
-    (effect,) = proposal.review({1: 0.0}, True, 0.0)
+    (effect,) = proposal.review(reach(cluster.builder), True, 0.0)
     assert proposal.state is State.CERTIFIED
     assert isinstance(effect.message, messages.Push)  # type: ignore[union-attr]
 

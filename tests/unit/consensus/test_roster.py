@@ -10,10 +10,11 @@ from scichain_wf.consensus import membership
 from scichain_wf.consensus.roster import Roster, solution_statement
 from scichain_wf.crypto import puzzle
 from scichain_wf.crypto.hashing import Domain
-from scichain_wf.errors import VerificationError
+from scichain_wf.errors import DecodeError, VerificationError
 from scichain_wf.ledger.prepared import prepared
 from scichain_wf.model.block import Block
 from scichain_wf.model.certificate import Solution
+from scichain_wf.model.difficulty import Difficulty
 from scichain_wf.model.epoch import Settings
 from tests.builders import ChainBuilder, signing_key
 from tests.unit.consensus.cluster import Cluster
@@ -25,7 +26,6 @@ from tests.unit.consensus.kit import roster_of, signed
     [
         ({"epoch": 9}, "of epoch 9, the newest is 2"),
         ({"proposer": bytes(32)}, "no slot of epoch 2 is bound"),
-        ({"difficulty": 0}, "difficulty is 0, epoch 2 asks for 1"),
         ({"source": "storage"}, "only the storage node's own"),
     ],
 )
@@ -35,6 +35,33 @@ def test_a_block_that_cannot_be_appended_is_refused_by_reason(
     block = prepared(signed(cluster.builder, 1, **changes))
     with pytest.raises(VerificationError, match=reason):
         roster_of(cluster.builder).check_block(block)
+
+
+def test_a_vote_ignores_the_puzzle(cluster: Cluster) -> None:
+    block = prepared(signed(cluster.builder, 1, difficulty=6))
+    assert roster_of(cluster.builder).check_block(block) == 1
+
+
+def test_every_signature_of_a_slot_is_verified_by_the_key_the_roster_was_given(cluster: Cluster) -> None:
+    build = cluster.builder
+    stranger = signing_key(7, "stranger")
+    block = build.block(1, [build.task("a")])
+    header = replace(block.header, proposer=stranger.public.fingerprint).encode()
+    foreign = prepared(Block(header, stranger.sign(Domain.BLOCK, header), block.transactions))
+    with pytest.raises(VerificationError, match="no slot of epoch 2 is bound"):
+        roster_of(build).check_block(foreign)
+    assert Roster(build.epoch, build.chain, {2: stranger.public}).check_block(foreign) == 2
+
+
+def test_a_roster_is_read_from_a_record_whose_every_statement_holds(cluster: Cluster) -> None:
+    """The settings are the authority's word: storage alone cannot make itself decisive."""
+    build = cluster.builder
+    read = Roster.read(build.epoch.body(), build.chain)
+    assert [read.epoch, read.chain, read.quorum] == [build.epoch, build.chain, 2]
+    with pytest.raises(VerificationError, match="membership"):
+        Roster.read(replace(build.epoch, settings=Settings(storage_weight=2)).body(), build.chain)
+    with pytest.raises(DecodeError):
+        Roster.read({"epoch": 1}, build.chain)
 
 
 def test_a_block_of_another_chain_or_with_a_forged_signature_is_refused(cluster: Cluster) -> None:
@@ -69,7 +96,7 @@ def test_a_puzzle_must_be_solved_by_who_may_and_only_where_there_is_one(cluster:
     ):
         with pytest.raises(VerificationError, match=reason):
             roster.check_solution(block, solution)
-    easy = Cluster(settings=Settings(difficulty=0)).builder
+    easy = Cluster(settings=Settings(difficulty=Difficulty(value=0))).builder
     plain = easy.block(1, [easy.task("a")])
     roster_of(easy).check_solution(plain, None)
     with pytest.raises(VerificationError, match="has no puzzle"):

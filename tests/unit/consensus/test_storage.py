@@ -7,12 +7,18 @@ from dataclasses import replace
 import pytest
 
 from scichain_wf import limits
-from scichain_wf.consensus import events, messages, storage
+from scichain_wf.consensus import effects, events, messages, storage
 from scichain_wf.errors import InvariantViolation
 from scichain_wf.ledger.prepared import prepared
+from scichain_wf.model import difficulty
 from scichain_wf.model.block import Block
+from scichain_wf.model.difficulty import Difficulty
+from scichain_wf.model.epoch import Settings
+from scichain_wf.model.link import Mark
+from scichain_wf.model.verdict import Verdict
 from tests.unit.consensus.cluster import Cluster
-from tests.unit.consensus.kit import decode_quorum, signed
+from tests.unit.consensus.kit import decode_quorum, signed, state_of
+from tests.unit.consensus.storage_kit import answers, extended, stepped
 
 
 def pushed(cluster: Cluster, block: Block, **changes: object) -> storage.Decision:
@@ -32,6 +38,7 @@ def test_storage_refuses_what_is_structurally_wrong(cluster: Cluster) -> None:
         (signed(build, 1, parent=bytes(32)), "the parent is not a committed link"),
         (signed(build, 1, parent_height=99), "the parent is not a committed link"),
         (signed(build, 1, epoch=9), "newest"),
+        (signed(build, 1, difficulty=0), "difficulty is 0; on link 2 it has to be 1"),
     ):
         answer = pushed(cluster, block)
         assert isinstance(answer, messages.Answer)
@@ -106,3 +113,155 @@ def test_nothing_is_judged_before_an_epoch_is_in_force(cluster: Cluster) -> None
     assert isinstance(commit, storage.Commit)
     with pytest.raises(InvariantViolation, match="before any epoch"):
         new.decide(commit.candidates[0], cluster.chain)
+
+
+# --- the difficulty -----------------------------------------------------------------------------------
+def test_an_adaptive_difficulty_is_the_same_at_proposer_and_storage() -> None:
+    """SciChain §5.4: nothing is refused over several retargets, and the difficulty does change."""
+    rule = Difficulty("adaptive", 0, 100, 500_000)
+    cluster = Cluster(settings=Settings(difficulty=rule))
+    build, seen = cluster.builder, set()
+    for number in range(70):
+        cluster.submit(1 + number % 3, build.task(f"t{number}"))
+        build.tick(step_us=30_000 if number > 25 else 1_000)
+        cluster.run(1)
+    assert cluster.modes() == ["quorum"] * 70
+    links = cluster.chain.links
+    for link in cluster.links():
+        header = cluster.chain.blocks[link.block].block.header
+        wanted = difficulty.expected(rule, "own", 3, header.parent_height, lambda height: links[height].time_us)
+        assert header.difficulty == wanted
+        seen.add(wanted)
+    assert seen == {0, 2, 3}
+
+
+def test_the_difficulty_that_storage_expects_is_in_its_answer() -> None:
+    cluster = Cluster(settings=Settings(difficulty=Difficulty("adaptive", 0, 1, 1)))
+    for number in range(limits.RETARGET_LINKS):
+        cluster.submit(1, cluster.builder.task(f"t{number}"))
+        cluster.run(1)
+    build = cluster.builder
+    for link in cluster.links():
+        build.linked(link)
+    answer = pushed(cluster, signed(build, 2, difficulty=1))
+    assert isinstance(answer, messages.Answer)
+    assert answer.reason == f"the block's difficulty is 1; on link {build.height} it has to be 0"
+
+
+# --- POET: storage judges by itself -------------------------------------------------------------------
+def test_a_traceable_block_without_a_single_vote_commits(cluster: Cluster) -> None:
+    """Spec: LIVE-1."""
+    build = cluster.builder
+    cluster.submit(1, build.task("a", outputs=[build.artifact("a", b"1")]))
+    cluster.run()
+    block = build.block(2, [build.task("b", [build.artifact("a", b"1"), build.artifact("raw", b"raw")])])
+    decision = pushed(cluster, block, votes=(), certificate=None, reason="deadline")
+    assert isinstance(decision, storage.Append)
+    assert [decision.mode, decision.annotations] == ["poet", ()]
+
+
+def test_an_untraceable_block_that_every_liar_calls_valid_is_contested(cluster: Cluster) -> None:
+    """Spec: SAFE-5. With all votes, pushed or extended; and again where a commit is taken back and decided anew."""
+    build = cluster.builder
+    cluster.submit(1, build.task("a", outputs=[build.artifact("a", b"1")]))
+    cluster.run()
+    block = build.block(2, [build.task("b", [build.artifact("a", b"forged")])])
+    votes = tuple(build.vote(slot, block) for slot in (1, 2, 3))
+    for changes in ({}, {"certificate": None, "reason": "deadline"}, {}):
+        decision = pushed(cluster, block, votes=votes, **changes)
+        assert isinstance(decision, storage.Append)
+        assert decision.mode == "poet"
+        assert [annotation.mark for annotation in decision.annotations] == [Mark.CONTESTED]
+
+
+@pytest.mark.parametrize(("weight", "voters"), [(0, ()), (1, (1, 2)), (2, (2,)), (3, ()), (9, ())])
+def test_the_weight_of_storage_says_how_many_slots_have_to_agree(weight: int, voters: tuple[int, ...]) -> None:
+    """VALID + w >= q, SciChain §3.2: one voter fewer, a forged or a doubled vote, or another verdict, and it waits."""
+    cluster = Cluster(5, Settings(storage_weight=weight))
+    build = cluster.builder
+    block = build.block(1, [build.task("a")])
+    votes = tuple(build.vote(slot, block) for slot in voters)
+    poet = {"certificate": None, "reason": "deadline"}
+    assert isinstance(pushed(cluster, block, votes=votes, **poet), storage.Append)
+    if not voters:
+        return
+    forged = replace(votes[-1], signature=bytes(64))
+    other = build.vote(voters[-1], block, Verdict.UNKNOWN)
+    for last in ((), (forged,), (other,), votes[:-1]):
+        answer = pushed(cluster, block, votes=votes[:-1] + last, **poet)
+        assert isinstance(answer, messages.Answer)
+        assert [answer.answer, answer.slots] == ["wait", ()]
+
+
+def test_a_slot_counts_once_however_often_it_voted(cluster: Cluster) -> None:
+    """Spec: SAFE-4."""
+    build = cluster.builder
+    block = build.block(1, [build.task("a")])
+    answer = pushed(cluster, block, votes=(build.vote(1, block), build.vote(1, block)))
+    assert isinstance(answer, messages.Answer)
+    assert answer.answer == "bad-votes"
+
+
+# --- dropped ------------------------------------------------------------------------------------------
+def test_what_storage_drops_is_counted_and_changes_nothing(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = cluster.builder
+    block = build.block(1, [build.task("a")])
+    push = events.Pushed(1, prepared(block), decode_quorum(build, block))
+    wrong_block = replace(push, certificate=decode_quorum(build, build.block(1, [build.task("b")])))
+    other = Cluster(settings=Settings(storage_weight=1)).builder
+    foreign = other.block(1, [other.task("a")])
+    before = state_of(cluster.storage)
+    for event, counted, answered in (
+        (replace(push, slot=4), "not a member", []),
+        (extended(block, 9), "not a member", []),
+        (events.SyncReceived(4, 0), "not a member", []),
+        (wrong_block, "the certificate is of another block", ["refused"]),
+        (extended(foreign), "the block belongs to another chain", ["refused"]),
+        (replace(push, block=prepared(foreign)), "the certificate is of another block", ["refused"]),
+    ):
+        count = cluster.storage.dropped[counted]
+        assert [answer for _, answer, _ in answers(stepped(cluster, event))] == answered
+        assert cluster.storage.dropped[counted] == count + 1
+        assert state_of(cluster.storage) == before
+    monkeypatch.setattr(limits, "STORAGE_QUEUE_BYTES_MAX", 1)
+    assert answers(stepped(cluster, push)) == [(1, "wait", "storage is busy")]
+    assert cluster.storage.dropped["storage is busy"] == 1
+    assert state_of(cluster.storage) == before
+
+
+def test_what_the_append_refuses_is_counted(cluster: Cluster) -> None:
+    cluster.tell_storage(extended(signed(cluster.builder, 1, epoch=9)))
+    cluster.run()
+    assert cluster.storage.dropped == {"refused": 1}
+    assert cluster.links() == []
+
+
+def test_a_block_that_comes_again_is_told_to_who_asks_and_nobody_else(cluster: Cluster) -> None:
+    """A replayed push is no amplifier, and no second credit."""
+    build = cluster.builder
+    cluster.submit(1, build.task("a"))
+    cluster.run()
+    (link,) = cluster.links()
+    block = cluster.chain.blocks[link.block].block
+    cluster.hold_commits = True
+    for _ in range(3):
+        cluster.tell_storage(extended(block, 1))
+    (commit,) = cluster.commits
+    (candidate,) = commit.candidates
+    assert cluster.storage.decide(candidate, cluster.chain) == storage.Already(link)
+    told = stepped(cluster, storage.Decided((storage.Outcome(candidate, link),)))
+    assert told == [effects.SendSlot(1, messages.Committed(link, block))]
+    assert cluster.storage.credit == {1: 1}
+
+
+def test_a_block_is_brought_by_its_proposer_only(cluster: Cluster) -> None:
+    """Spec: LIVE-1. Else a liar could bring it first, spoilt, and its proposer would be given the answer to that."""
+    build = cluster.builder
+    block = build.block(1, [build.task("a")])
+    spoilt = replace(block, signature=bytes(64))
+    reason = "the block is not of the slot that brings it"
+    assert answers(stepped(cluster, extended(spoilt, 2))) == [(2, "refused", reason)]
+    assert cluster.storage.is_idle
+    assert cluster.storage.dropped[reason] == 1
+    (effect,) = stepped(cluster, extended(block, 1))
+    assert isinstance(effect, storage.Commit)

@@ -265,6 +265,37 @@ def test_hashes_of_another_length_are_refused_even_where_their_concatenation_is_
         merkle.verify_consistency(1, b"", 1, b"", [])
 
 
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_one_hash_of_another_length_is_refused_wherever_it_is(length: int) -> None:
+    path, root, wrong = merkle.inclusion_path(LEAVES, 5), merkle.root(LEAVES), bytes(length)
+    refused = "inclusion proof of leaf 5 in a tree of 8 leaves holds a hash that is not 32 bytes"
+    for leaf, proof, top in ((wrong, path, root), (LEAVES[5], path, wrong), (LEAVES[5], [*path[:-1], wrong], root)):
+        with pytest.raises(VerificationError, match=refused):
+            merkle.verify_inclusion(leaf, 5, 8, proof, top)
+    path, old = merkle.consistency_path(LEAVES, 3), merkle.root(LEAVES[:3])
+    refused = "consistency proof from 3 to 8 leaves holds a hash that is not 32 bytes"
+    for before, proof, after in ((wrong, path, root), (old, path, wrong), (old, [*path[:-1], wrong], root)):
+        with pytest.raises(VerificationError, match=refused):
+            merkle.verify_consistency(3, before, 8, after, proof)
+
+
+def test_a_proof_may_have_just_as_many_hashes_as_the_limit_says() -> None:
+    longest = [LEAVES[0]] * limits.PROOF_NODES_MAX
+    with pytest.raises(VerificationError, match="too many hashes"):
+        merkle.verify_inclusion(LEAVES[0], 0, 8, longest, merkle.root(LEAVES))
+    with pytest.raises(VerificationError, match="too many hashes"):
+        merkle.verify_consistency(3, LEAVES[0], 8, merkle.root(LEAVES), longest)
+
+
+def test_the_largest_tree_can_be_verified() -> None:
+    last, siblings = limits.INTEGER_MAX - 1, (limits.INTEGER_MAX - 1).bit_count()
+    root = LEAVES[0]
+    for _ in range(siblings):  # the last leaf of the largest tree is a right child on every level that has a sibling
+        root = merkle.node_hash(LEAVES[1], root)
+    merkle.verify_inclusion(LEAVES[0], last, limits.INTEGER_MAX, [LEAVES[1]] * siblings, root)
+    merkle.verify_consistency(limits.INTEGER_MAX, root, limits.INTEGER_MAX, root, [])
+
+
 @pytest.mark.parametrize(("old", "new"), [(-1, 8), (9, 8), (1, limits.INTEGER_MAX + 1)])
 def test_consistency_of_sizes_that_cannot_be_is_refused(old: int, new: int) -> None:
     with pytest.raises(VerificationError, match="does not shrink"):

@@ -48,6 +48,22 @@ def test_a_solution_is_of_no_use_for_another_block_solver_or_difficulty(difficul
     assert not puzzle.solves(SOLVER, BLOCK, nonce, limits.DIFFICULTY_MAX)
 
 
+@pytest.mark.parametrize("difficulty", range(limits.DIFFICULTY_MAX + 1))
+def test_the_largest_solution_has_exactly_its_zero_digits_and_solves(
+    difficulty: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    largest = bytes.fromhex("0" * difficulty + "f" * (64 - difficulty))
+    assert puzzle._largest(difficulty) == largest
+    monkeypatch.setattr(puzzle, "_digest", lambda started, nonce: largest)
+    assert puzzle.solves(BLOCK, SOLVER, 7, difficulty)
+    assert puzzle.solve(BLOCK, SOLVER, difficulty, start=7) == 7
+
+
+def test_the_first_and_the_last_nonce_that_can_be_recorded_solve() -> None:
+    assert puzzle.solves(BLOCK, SOLVER, 0, 0)
+    assert puzzle.solves(BLOCK, SOLVER, limits.INTEGER_MAX, 0)
+
+
 def test_search_stops_after_its_attempts() -> None:
     nonce = puzzle.solve(BLOCK, SOLVER, 2)
     assert nonce is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,24 @@ def test_the_puzzle_vectors_begin_with_zeros_and_are_the_first_to() -> None:
             prefix = tagged("puzzle", bytes.fromhex(vector["block"]) + bytes.fromhex(vector["solver"]))
             digest = hashlib.sha256(prefix + nonce.to_bytes(8, "big")).hexdigest()
             assert digest.startswith("0" * vector["difficulty"]) == (nonce == vector["nonce"])
+
+
+def test_the_difficulty_vectors_follow_from_the_rule() -> None:
+    """As docs/reference/records.md words it, in exact fractions."""
+    seen = set()
+    for vector in load("difficulty.json"):
+        setting, slots, times = vector["setting"], vector["slots"], vector["times_us"]
+        wanted = setting["value"]
+        k = vector["parent_height"] // 32
+        if k:
+            took = Fraction(times[str(32 * k)] - times[str(32 * (k - 1))], 32 * 10**6)
+            interval = min(max(took * slots, Fraction(1, 20)), Fraction(1))
+            speed = setting["hashes_per_s"] * (slots if vector["mining"] == "race" else 1)
+            share = Fraction(setting["share_permille"], 1_000)
+            wanted = max([d for d in range(7) if Fraction(16**d, speed) <= interval * share], default=0)
+        assert vector["difficulty"] == wanted
+        seen.add(wanted)
+    assert seen >= {2, 3, 4}
 
 
 def test_links_chain_to_the_genesis() -> None:

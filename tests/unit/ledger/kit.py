@@ -9,6 +9,7 @@ from pathlib import Path
 
 from scichain_wf.ledger.prepared import prepared
 from scichain_wf.ledger.store import AppendBatch, ChainStore
+from scichain_wf.model.difficulty import Difficulty
 from scichain_wf.model.epoch import Settings
 from scichain_wf.model.link import Annotation, Link
 from scichain_wf.model.transaction import Transaction
@@ -35,7 +36,7 @@ def append(
 
 def new_chain(directory: Path, slots: int = 1, seed: int = 1) -> tuple[ChainBuilder, ChainStore]:
     """A chain whose slots have joined: heights 0 to 2."""
-    builder = ChainBuilder(slots, seed, Settings(difficulty=0))
+    builder = ChainBuilder(slots, seed, Settings(difficulty=Difficulty(value=0)))
     store = ChainStore.create(directory, builder.genesis)
     with store.view() as view:
         builder.linked(view.head())

@@ -8,6 +8,7 @@ from scichain_wf.errors import DecodeError, UnsupportedVersion
 from scichain_wf.ledger.keys import uri_key
 from scichain_wf.ledger.prepared import prepared
 from scichain_wf.model.bodies import Kind
+from scichain_wf.model.difficulty import Difficulty
 from scichain_wf.model.epoch import Settings
 from scichain_wf.model.transaction import NO_RUN, Transaction
 from tests.builders import ChainBuilder
@@ -15,7 +16,7 @@ from tests.builders import ChainBuilder
 
 @pytest.fixture
 def builder() -> ChainBuilder:
-    return ChainBuilder(1, 3, Settings(difficulty=0))
+    return ChainBuilder(1, 3, Settings(difficulty=Difficulty(value=0)))
 
 
 def test_a_prepared_block_has_every_transaction_parsed_with_id_and_entry(builder: ChainBuilder) -> None:

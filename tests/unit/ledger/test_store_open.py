@@ -24,6 +24,7 @@ from scichain_wf.errors import (
 )
 from scichain_wf.ledger import engine
 from scichain_wf.ledger.store import ChainStore
+from scichain_wf.model.difficulty import Difficulty
 from scichain_wf.model.epoch import Settings
 from scichain_wf.model.link import Mode
 from tests.builders import ChainBuilder
@@ -95,7 +96,7 @@ def test_a_chain_can_be_created_where_there_are_no_hard_links(tmp_path: Path, mo
 
 
 def test_a_genesis_that_is_none_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    builder = ChainBuilder(1, 1, Settings(difficulty=0))
+    builder = ChainBuilder(1, 1, Settings(difficulty=Difficulty(value=0)))
     malformed = replace(builder.genesis, transactions=(b"{}",))
     with pytest.raises(DecodeError):
         ChainStore.create(tmp_path / "ledger", malformed)

@@ -22,6 +22,7 @@ from scichain_wf.ledger.prepared import prepared
 from scichain_wf.ledger.store import ChainStore, ChainView, Version
 from scichain_wf.model.block import Block
 from scichain_wf.model.bodies import Kind
+from scichain_wf.model.difficulty import Difficulty
 from scichain_wf.model.link import Annotation, Link, Mark, Mode
 from scichain_wf.model.transaction import NO_RUN, RunId, Transaction
 from tests.builders import Candidate, ChainBuilder
@@ -186,7 +187,7 @@ class Writer:
 def test_any_blocks_in_any_batches_read_as_a_naive_model_says(groups: list[list[Any]], seed: int) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         builder = ChainBuilder(1, seed)
-        builder.settings = replace(builder.settings, difficulty=0)
+        builder.settings = replace(builder.settings, difficulty=Difficulty(value=0))
         naive, writer = Naive(), Writer(builder)
         with ChainStore.create(Path(temporary, "l"), builder.genesis) as store:
             with store.view() as view:

@@ -12,6 +12,7 @@ from scichain_wf import limits
 from scichain_wf.consensus import membership
 from scichain_wf.errors import DecodeError, VerificationError
 from scichain_wf.model.canonical import JsonObject
+from scichain_wf.model.difficulty import Difficulty
 from scichain_wf.model.epoch import Epoch, Settings
 from scichain_wf.model.text import ZERO_DIGEST
 from scichain_wf.model.transaction import Transaction
@@ -20,6 +21,7 @@ from tests.unit.model.samples import chain
 
 CHAIN = chain()[0].builder.chain
 EPOCH = chain()[0].builder.epoch
+AUTHORITY = chain()[0].builder.authority
 GENESIS = Epoch.from_body(Transaction.decode(chain()[0].blocks[0].transactions[0]).body)
 
 
@@ -50,7 +52,10 @@ def test_the_smallest_chains_are_as_designed() -> None:
     assert [replace(EPOCH, slots=slots).quorum_slots() for slots in (1, 2, 3, 4)] == [1, 2, 2, 3]
 
 
-@pytest.mark.parametrize("epoch", [EPOCH, GENESIS])
+ADAPTIVE = Settings("byzantine", 2, Difficulty("adaptive", 0, 50, 1_000), "race")
+
+
+@pytest.mark.parametrize("epoch", [EPOCH, GENESIS, membership.restated(EPOCH, AUTHORITY, CHAIN, 3, settings=ADAPTIVE)])
 def test_an_epoch_comes_back_and_verifies(epoch: Epoch) -> None:
     assert Epoch.from_body(epoch.body()) == epoch
     epoch.verify(CHAIN)
@@ -80,6 +85,11 @@ FIRST = EPOCH.members[0]
         ({"generation": 2}, "membership"),
         ({"authority": STRANGER}, "membership"),
         ({"statement": bytes(64)}, "membership"),
+        ({"settings": Settings(quorum="byzantine")}, "membership"),
+        ({"settings": Settings(storage_weight=1)}, "membership"),
+        ({"settings": Settings(difficulty=Difficulty(value=0))}, "membership"),
+        ({"settings": Settings(difficulty=Difficulty("adaptive", 1, 1, 1))}, "membership"),
+        ({"settings": Settings(mining="race")}, "membership"),
         ({"storage": STRANGER}, "storage key"),
         ({"delegation": bytes(64)}, "storage key"),
         ({"members": (replace(FIRST, certificate=bytes(64)),)}, "join token of slot 1"),
@@ -139,6 +149,8 @@ def members_with(**change: Any) -> list[Any]:
     [
         {},
         body_with(slots=0),
+        body_with(settings=Settings().as_value() | {"mining": "other"}),
+        body_with(settings=Settings().as_value() | {"difficulty": {"rule": "adaptive", "value": 1}}),
         body_with(slots=limits.SLOTS_MAX + 1),
         body_with(slots=2),
         body_with(reason="other"),

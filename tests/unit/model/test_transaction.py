@@ -165,9 +165,9 @@ def test_after_many_records_of_a_kind_its_pattern_is_used(monkeypatch: pytest.Mo
     monkeypatch.setattr(transactions, "_MATCHES", {})
     data = chain()[1]["task"].encode()
     for _ in range(3):
-        assert "task" not in transactions._MATCHES
+        assert b"task" not in transactions._MATCHES
         transactions.parse(data)
-    assert "task" in transactions._MATCHES
+    assert b"task" in transactions._MATCHES
     monkeypatch.setattr(transactions, "check", None)
     assert canonical.dumps(transactions.parse(data)) == data
     assert canonical.dumps(transactions.parse(memoryview(data))) == data
