@@ -283,7 +283,8 @@ class Storage:
 
     def _presented(self, event: events.Presented) -> list[StorageEffect]:
         if event.own == event.head:
-            self._contradicting.discard(event.slot)
+            if not event.proven:  # an old checkpoint that agrees says nothing of the links after it
+                self._contradicting.discard(event.slot)
             return []
         self._contradicting.add(event.slot)
         # What nothing but words supports stops the chain only where not everybody who says it can be a liar (LIVE-1).

@@ -64,12 +64,26 @@ def test_what_nobody_signed_stops_storage_only_where_not_all_who_say_it_can_lie(
         return events.Presented(slot, 99, b"h" * 32, None, proven=False)
 
     assert stepped(cluster, says(1), says(2), says(1)) == []
-    assert stepped(cluster, events.Presented(2, 3, head, head), says(3)) == []
+    assert stepped(cluster, events.Presented(2, 3, head, head, proven=False), says(3)) == []
     assert cluster.storage.dropped == {"a head that is not of this chain": 4}
     cluster.submit(1, cluster.builder.task("a"))
     cluster.run()
     assert cluster.modes() == ["quorum"]
     (halt,) = stepped(cluster, says(4))
+    assert isinstance(halt, effects.Halt)
+
+
+def test_an_old_checkpoint_that_agrees_takes_nothing_back() -> None:
+    """Spec: SAFE-7. Seed 4152: an agent's checkpoint was older than the links that the image had lost."""
+    cluster = Cluster(3)
+    old = cluster.chain.links[1].hash
+    for slot in (1, 2):
+        said = stepped(
+            cluster,
+            events.Presented(slot, 99, b"h" * 32, None, proven=False),
+            events.Presented(slot, 1, old, old, proven=True),
+        )
+    (halt,) = said
     assert isinstance(halt, effects.Halt)
 
 
