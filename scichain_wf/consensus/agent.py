@@ -356,7 +356,8 @@ class Agent:
                 self._effects += [SendPeer(slot, message) for slot in self._reach.targets(proposer)]
         noticed, self._validator.equivocations = self._validator.equivocations, []
         for liar, first, second in noticed:
-            self._witness.report("header", (first, second), liar, self.slots, now)
+            key = cast("Roster", self._roster).keys[liar].fingerprint
+            self._witness.report("header", (first, second), liar, key, self.slots, now)
         if self._validator.has_verdicts and self._tick_at is None:
             self._tick_at = now + self._timing.tick_s
 

@@ -88,7 +88,7 @@ class Witness:
     def __init__(self, chain: bytes, slot: int, wait_s: float) -> None:
         self._chain, self._slot, self._wait_s = chain, slot, wait_s
         self._headers: OrderedDict[tuple[bytes, int], Statement] = OrderedDict()
-        self._reported: OrderedDict[bytes, None] = OrderedDict()
+        self._reported: OrderedDict[tuple[str, bytes], None] = OrderedDict()
         self._due: dict[bytes, tuple[float, Item]] = {}
 
     def second_header(self, block: Block) -> Statement | None:
@@ -99,23 +99,30 @@ class Witness:
             self._headers.popitem(last=False)
         return None if seen[0] == block.header_bytes else seen
 
-    def report(self, about: str, pair: tuple[Statement, Statement], liar: int, slots: int, now: float) -> None:
-        """Slot `liar` of `slots` signed both statements: report it, once."""
-        data = of(self._chain, about, *pair).encode()
-        identity = leaf_hash(data)
-        if identity in self._reported or len(self._due) >= limits.EVIDENCE_REMEMBERED_MAX:
+    def report(
+        self, about: str, pair: tuple[Statement, Statement], liar: int, key: bytes, slots: int, now: float
+    ) -> None:
+        """Slot `liar` of `slots` signed both statements with the key of this fingerprint: report it, once.
+
+        One pair convicts a key for good. More would be a lever: two processes with one key sign two blocks of every
+        number, those with this very report among them, and each would be reported in turn.
+        """
+        if (about, key) in self._reported or len(self._due) >= limits.EVIDENCE_REMEMBERED_MAX:
             return
-        self._reported[identity] = None
+        self._reported[about, key] = None
         if len(self._reported) > limits.EVIDENCE_REMEMBERED_MAX:
             self._reported.popitem(last=False)
+        data = of(self._chain, about, *pair).encode()
+        identity = leaf_hash(data)
         places = (self._slot - liar - 1) % slots
         self._due[identity] = now + places * self._wait_s, Item(identity, data, transaction.parse(data), own=True)
 
     def compare(self, before: Vote | None, vote: Vote, roster: Roster, now: float) -> None:
         """A slot said something of a block of which it had said something `before`."""
-        slot = vote.header.slot
-        if before is not None and contradict(before, vote, roster.keys[slot]):
-            self.report("verdict", (vote_statement(before), vote_statement(vote)), slot, roster.epoch.slots, now)
+        slot, key = vote.header.slot, roster.keys[vote.header.slot]
+        if before is not None and contradict(before, vote, key):
+            pair = vote_statement(before), vote_statement(vote)
+            self.report("verdict", pair, slot, key.fingerprint, roster.epoch.slots, now)
 
     def ripe(self, ledger: Lookup, now: float) -> list[Item]:
         """What is to be drafted now."""

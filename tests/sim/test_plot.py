@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -101,3 +103,13 @@ def test_run_without_a_block_has_a_summary() -> None:
     assert (shown["latency of a block"].split()[0], shown["POET share"]) == ("none", "0.00 %")
     assert summary.row(Outcome(Scenario(SimConfig()), result))[-3:] == ("", "", "")
     assert summary.value(result)["durable_s"] == []
+
+
+def test_the_published_page_says_what_the_figures_say() -> None:
+    file = Path(__file__).parents[2] / "docs" / "generate_simulation.py"
+    spec = importlib.util.spec_from_file_location("generate_simulation", file)
+    assert spec is not None
+    assert spec.loader is not None
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    assert generator.PAGE.read_text(encoding="utf-8") == generator.page(), "python docs/generate_simulation.py"

@@ -22,7 +22,7 @@ def agreement(result: Result) -> float:
 
 @pytest.mark.parametrize("nodes", [4, 16, 64, 128])
 def test_messages_of_a_block_grow_with_the_number_of_nodes_only(nodes: int) -> None:
-    """SciChain §4.4: O(|M|). One proposal to each other slot, and one answer; verdicts of one tick share it."""
+    """SciChain §3.1: O(|M|). One proposal to each other slot, and one answer; verdicts of one tick share it."""
     result = run(nodes, 30)
     assert result.committed == result.submitted > 15
     assert 1.5 * (nodes - 1) <= agreement(result) <= 2.0 * (nodes - 1)
@@ -32,7 +32,7 @@ def test_messages_of_a_block_grow_with_the_number_of_nodes_only(nodes: int) -> N
 
 @pytest.mark.parametrize("nodes", [4, 64])
 def test_storage_is_accessed_once_for_a_block_and_once_to_sync_it(nodes: int) -> None:
-    """SciChain §4.4: light push."""
+    """SciChain §3.1: "the persistent medium is accessed only once"; and its disk is synced once."""
     result = run(nodes, 30)
     assert result.messages["Push"] == result.blocks
     assert 1.0 < result.storage_accesses_per_block <= 2.0 + result.epochs / result.blocks

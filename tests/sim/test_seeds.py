@@ -41,6 +41,8 @@ def tag_of(one: Scenario) -> str | None:
     return None if violation is None else violation.tag
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)  # of a fault, not of the machine
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_no_seed_breaks_a_promise(chunk: int, tmp_path: Path) -> None:
     """Spec: SAFE-1. Spec: SAFE-2. Spec: SAFE-3. Spec: SAFE-4. Spec: SAFE-5. Spec: SAFE-6. Spec: SAFE-7. Spec: SAFE-8.

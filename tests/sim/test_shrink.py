@@ -50,7 +50,7 @@ def test_what_does_not_fail_is_left_alone() -> None:
 
 def test_it_ends() -> None:
     """Where everything fails, the smallest is found; and never more runs than allowed."""
-    one = next(s for s in map(scenario.random, range(100)) if s.lies and s.twins and s.config.difficulty)
+    one = next(s for s in map(scenario.random, range(1_000)) if s.lies and s.twins and s.config.difficulty)
     smallest = shrink(one, lambda _: "LIVE-1")
     assert (smallest.faults, smallest.lies, smallest.twins) == ((), (), ())
     assert (smallest.config.nodes, smallest.config.difficulty) == (1, 0)

@@ -176,14 +176,26 @@ def test_what_a_witness_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
         assert witness.second_header(first) is None
     assert [witness.second_header(second) is not None for _, second in reversed(pairs)] == [True, True, False]
     statements = [tuple(map(evidence.header_statement, pair)) for pair in pairs]
-    for pair in (*statements, statements[0]):
-        witness.report("header", pair, 3, 3, 0.0)  # type: ignore[arg-type]
+    for key, pair in zip((b"1", b"2", b"3", b"1"), (*statements, statements[0]), strict=True):
+        witness.report("header", pair, 3, key, 3, 0.0)  # type: ignore[arg-type]
     assert witness.next_time() == 0.0
     assert len(witness.ripe(cluster.chain, 0.0)) == 2
     assert witness.next_time() is None
-    for pair in statements[1:]:
-        witness.report("header", pair, 3, 3, 0.0)  # type: ignore[arg-type]
+    for key, pair in zip((b"2", b"3"), statements[1:], strict=True):
+        witness.report("header", pair, 3, key, 3, 0.0)  # type: ignore[arg-type]
     assert len(witness.ripe(cluster.chain, 5.0)) == 1  # the other one is remembered
+
+
+def test_one_pair_of_a_key_is_enough() -> None:
+    """Else two processes with one key, which make two blocks of every number, would be reported without end."""
+    build = Cluster().builder
+    witness = evidence.Witness(build.chain, 1, 1.0)
+    pairs = [tuple(map(evidence.header_statement, twins(build, 3))) for _ in range(3)]
+    witness.report("header", pairs[0], 3, b"key", 3, 0.0)  # type: ignore[arg-type]
+    witness.report("header", pairs[1], 3, b"key", 3, 0.0)  # type: ignore[arg-type]
+    witness.report("header", pairs[2], 3, b"new key", 3, 0.0)  # type: ignore[arg-type]
+    witness.report("verdict", pairs[1], 3, b"key", 3, 0.0)  # type: ignore[arg-type]
+    assert len(witness.ripe(Cluster().chain, 0.0)) == 3
 
 
 def test_what_is_committed_meanwhile_is_not_drafted() -> None:
@@ -191,7 +203,7 @@ def test_what_is_committed_meanwhile_is_not_drafted() -> None:
     build = cluster.builder
     witness = evidence.Witness(build.chain, 1, 1.0)
     first, second = (evidence.header_statement(block) for block in twins(build, 3))
-    witness.report("header", (first, second), 2, 3, 0.0)
+    witness.report("header", (first, second), 2, b"key", 3, 0.0)
     data = evidence.of(build.chain, "header", first, second).encode()
     assert witness.next_time() == 1.0
     assert witness.ripe(cluster.chain, 0.5) == []

@@ -25,6 +25,6 @@ def test_just_so_many_reports_are_remembered(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(limits, "EVIDENCE_REMEMBERED_MAX", 2)
     witness, reported = Witness(CHAIN, 2, 1.0), []
     for number in (1, 2, 1, 2, 3, 2, 3, 1):
-        witness.report("header", pair(number), 1, 3, 0.0)
+        witness.report("header", pair(number), 1, b"%d" % number, 3, 0.0)
         reported.append(len(witness.ripe(MemoryLedger(), 0.0)))
     assert reported == [1, 1, 0, 0, 1, 0, 0, 1]

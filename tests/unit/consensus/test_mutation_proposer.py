@@ -148,13 +148,14 @@ def test_half_way_a_relayed_block_is_sent_to_who_did_not_answer_and_then_waited_
 
 def test_nobody_is_waited_for_who_has_judged_the_block(build: ChainBuilder) -> None:
     proposal = proposed(build)
-    everybody = reach(build, 2)
+    everybody = reach(build, 2, 3, 4, 5)
     everybody.heard.clear()
     everybody.heard[2] = 1.5
     proposal.vote(build.vote(2, proposal.block.block, Verdict.UNKNOWN))
-    assert proposal.review(reach(build, 2, 3, 4, 5), True, 0.5) == ()
     (extend,) = proposal.review(everybody, True, TIMING.deadline_s)
     assert isinstance(extend, SendStorage)
+    assert isinstance(extend.message, messages.Extend)
+    assert extend.message.reason == "deadline"
 
 
 def test_who_is_still_judging_others_is_waited_for_within_bounds(build: ChainBuilder) -> None:

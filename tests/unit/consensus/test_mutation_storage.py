@@ -108,6 +108,26 @@ def test_what_waits_is_bounded_by_its_bytes(
     assert node.dropped == {"storage is busy": 2}
 
 
+def test_every_block_of_a_group_is_answered(build: ChainBuilder, node: Storage) -> None:
+    blocks = [a_block(build, slot) for slot in (3, 1, 2)]
+    (first,) = candidates(node.step(extended(blocks[0], 3), 0.0))
+    for slot in (1, 2):
+        assert node.step(extended(blocks[slot], slot), 0.0) == ()
+    waits = [Answer(block.block.id, "wait") for block in blocks]
+    told = [SendSlot(slot, answer) for slot, answer in zip((3, 1, 2), waits, strict=True)]
+    answer, commit = node.step(decided((first, waits[0])), 0.0)
+    assert answer == told[0]
+    group = candidates([commit])
+    assert node.step(decided((group[0], waits[1]), (group[1], waits[2])), 0.0) == (told[1], told[2])
+
+
+def test_what_is_to_be_appended_says_under_which_epoch_it_came(build: ChainBuilder, node: Storage) -> None:
+    block = a_block(build)
+    for storage_node, epoch in ((node, 2), (Storage(build.storage, build.chain, 1), 0)):
+        found = candidates(storage_node.step(extended(block), 0.0))
+        assert found == [storage.Candidate(block, None, (), epoch, "deadline", None)]
+
+
 def test_who_sent_a_block_is_answered_once_with_its_id(build: ChainBuilder, node: Storage) -> None:
     blocks = [a_block(build, 3), a_block(build, 2)]
     (one,) = candidates(node.step(extended(blocks[0], 3), 0.0))

@@ -77,13 +77,9 @@ def test_an_old_checkpoint_that_agrees_takes_nothing_back() -> None:
     """Spec: SAFE-7. Seed 4152: an agent's checkpoint was older than the links that the image had lost."""
     cluster = Cluster(3)
     old = cluster.chain.links[1].hash
-    for slot in (1, 2):
-        said = stepped(
-            cluster,
-            events.Presented(slot, 99, b"h" * 32, None, proven=False),
-            events.Presented(slot, 1, old, old, proven=True),
-        )
-    (halt,) = said
+    agrees = events.Presented(1, 1, old, old, proven=True)
+    word = [events.Presented(slot, 99, b"h" * 32, None, proven=False) for slot in (1, 2)]
+    (halt,) = stepped(cluster, word[0], agrees, word[1])
     assert isinstance(halt, effects.Halt)
 
 

@@ -110,6 +110,11 @@ def test_consistency_paths_are_those_of_certificate_transparency(old: int, new: 
     merkle.verify_consistency(old, bytes.fromhex(ROOTS[old - 1]), new, bytes.fromhex(ROOTS[new - 1]), path)
 
 
+def test_many_leaves_have_the_hashes_that_each_has_alone() -> None:
+    assert merkle.leaf_hashes(iter(DATA)) == [merkle.leaf_hash(data) for data in DATA] == LEAVES
+    assert merkle.leaf_hashes([]) == []
+
+
 # --- against the recursion of the RFC ---------------------------------------------------------------
 def test_random_trees_agree_with_the_recursion_and_no_altered_proof_passes() -> None:
     counts = compare(trees=600, seed=20)
