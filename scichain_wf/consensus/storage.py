@@ -149,6 +149,8 @@ class Storage:
             candidate = Candidate(event.block, event.solution, event.votes, epoch, event.reason, None)
             effects += self._enqueue(event.slot, candidate, now)
         elif isinstance(event, events.EpochInForce):
+            if self._roster is not None and self._roster.epoch.generation != event.roster.epoch.generation:
+                self._contradicting.clear()  # other slots: their words do not add up with those of the ones before
             self._roster = event.roster
             self._checker = certify.VoteChecker(self._roster)
         elif isinstance(event, events.SyncReceived):
@@ -270,7 +272,9 @@ class Storage:
             self._repeated.remove(block.id)
             return [SendSlot(slot, messages.Committed(result, block)) for slot in slots]
         self._book(candidate, result)
-        holders = frozenset({*slots, *(vote.header.slot for vote in candidate.votes)})
+        # Votes beside a block without a certificate may be forged: who is said to have cast them may lack the block.
+        voters = () if candidate.certificate is None else (vote.header.slot for vote in candidate.votes)
+        holders = frozenset({*slots, *voters})
         return [Announce(messages.Committed(result, block), holders)]
 
     def _book(self, candidate: Candidate, link: Link) -> None:

@@ -263,7 +263,7 @@ class StorageNode:
         elif kind == wire.Kind.QUERY:
             self._spawn(self._answer(slot, wire.queried(payload)))
         elif kind == wire.Kind.FILTER_WANTED:
-            self._spawn(self._send_filter(slot, wire.decoded(payload)))
+            self._spawn(self._send_filter(slot, *wire.filter_wanted(payload)))
         else:
             raise DecodeError(f"a frame of kind {kind} is not for an agent to send")
 
@@ -271,9 +271,8 @@ class StorageNode:
         known = await self._read(lambda view: bytes(view.contains(key, identity) for key, identity in asked))
         self._members.send(slot, wire.Kind.KNOWN, known)
 
-    async def _send_filter(self, slot: int, value: dict[str, object]) -> None:
-        height = min(wire.integer(value, "height"), self._members.size)
-        salt = bytes.fromhex(wire.text(value, "salt"))
+    async def _send_filter(self, slot: int, wanted: int, salt: bytes) -> None:
+        height = min(wanted, self._members.size)
         payload = height.to_bytes(8, "big") + await filter_below(self._read, height, salt)
         if len(payload) > limits.FRAME_BYTES_MAX:
             self._log.warning("the filter of this chain is too large to send", size_bytes=len(payload))

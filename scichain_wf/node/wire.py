@@ -15,6 +15,7 @@ from scichain_wf import limits
 from scichain_wf.consensus.membership import Join
 from scichain_wf.crypto.signing import VerifyKey
 from scichain_wf.errors import DecodeError, PeerError
+from scichain_wf.ledger.filter import SALT_BYTES
 
 _QUERIED: Final = 48
 
@@ -82,6 +83,18 @@ def text(value: dict[str, object], name: str, chars_max: int = limits.NAME_CHARS
     if type(found) is not str or len(found) > chars_max:
         raise PeerError(f"a message's field {name!r} is not text")
     return found
+
+
+def filter_wanted(payload: bytes) -> tuple[int, bytes]:
+    """Height and salt of a FILTER_WANTED message; `PeerError` if it is malformed."""
+    value = decoded(payload)
+    try:
+        salt = bytes.fromhex(text(value, "salt"))
+    except ValueError:
+        salt = b""
+    if len(salt) != SALT_BYTES:
+        raise PeerError("a filter is asked for without a salt of its size")
+    return integer(value, "height"), salt
 
 
 def address(value: dict[str, object], name: str) -> tuple[str, int]:

@@ -143,12 +143,19 @@ def test_who_sent_a_block_is_answered_once_with_its_id(build: ChainBuilder, node
     assert node.is_idle
 
 
-def test_who_sent_a_block_and_who_voted_on_it_have_its_body(build: ChainBuilder, node: Storage) -> None:
-    block = a_block(build)
-    (candidate,) = candidates(node.step(extended(block, 1, (build.vote(3, block.block),)), 0.0))
+def test_who_sent_a_block_and_whose_votes_certify_it_have_its_body(build: ChainBuilder, node: Storage) -> None:
+    """Votes that nobody verified prove nothing: forged ones would keep a block from whom they name."""
+    block, other = a_block(build), a_block(build)
+    certificate = decode_quorum(build, block.block)
     link = link_of(block)
+    (candidate,) = candidates(node.step(events.Pushed(1, block, certificate), 0.0))
+    holders = frozenset({1, *(vote.header.slot for vote in certificate.votes)})
+    assert len(holders) > 1
+    assert node.step(decided((candidate, link)), 0.0) == (Announce(Committed(link, block.block), holders),)
+    (candidate,) = candidates(node.step(extended(other, 1, (build.vote(3, other.block),)), 0.0))
+    link = link_of(other)
     given = node.step(decided((candidate, link)), 0.0)
-    assert given == (Announce(Committed(link, block.block), frozenset({1, 3})),)
+    assert given == (Announce(Committed(link, other.block), frozenset({1})),)
 
 
 def test_a_refusal_goes_to_who_sent_the_block_with_the_reason(build: ChainBuilder, node: Storage) -> None:

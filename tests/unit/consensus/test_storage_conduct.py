@@ -83,6 +83,18 @@ def test_an_old_checkpoint_that_agrees_takes_nothing_back() -> None:
     assert isinstance(halt, effects.Halt)
 
 
+def test_words_of_two_generations_do_not_add_up() -> None:
+    """Spec: LIVE-1. Two liars of five, then one of five others: fewer than half each time."""
+    cluster = Cluster(5)
+    words = [events.Presented(slot, 99, b"h" * 32, None, proven=False) for slot in (4, 5, 1)]
+    assert stepped(cluster, *words[:2]) == []
+    for candidate in cluster.builder.join_all():
+        cluster.append_epoch(candidate.block)
+    assert stepped(cluster, words[2]) == []
+    (halt,) = stepped(cluster, *words[:2])
+    assert isinstance(halt, effects.Halt)
+
+
 def test_before_an_epoch_is_in_force_any_contradiction_stops_it(cluster: Cluster) -> None:
     """Spec: SAFE-7."""
     new = storage.Storage(cluster.builder.storage, cluster.builder.chain, 1)

@@ -54,6 +54,15 @@ def test_addresses_and_queries_are_checked() -> None:
             wire.queried(payload)
 
 
+@pytest.mark.parametrize("salt", ["", "zz", "00" * 15, "00" * 17, 7, None])
+def test_a_filter_is_asked_for_with_a_salt(salt: object) -> None:
+    """What is wrong ends the channel that it came over, before anything is begun for it."""
+    payload = json.dumps({"height": 3, "salt": salt}).encode()
+    with pytest.raises(PeerError):
+        wire.filter_wanted(payload)
+    assert wire.filter_wanted(json.dumps({"height": 3, "salt": "0a" * 16}).encode()) == (3, b"\n" * 16)
+
+
 def test_log_lines_are_json_and_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     log = Log("slot-1")
     log.info("a\nb", path="x\ny")
