@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -13,6 +11,7 @@ from scichain_wf.sim.config import SimConfig
 from scichain_wf.sim.plot import Axis
 from scichain_wf.sim.result import Result
 from scichain_wf.sim.scenario import Outcome, Scenario
+from tests.generators import generator
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -106,10 +105,5 @@ def test_run_without_a_block_has_a_summary() -> None:
 
 
 def test_the_published_page_says_what_the_figures_say() -> None:
-    file = Path(__file__).parents[2] / "docs" / "generate_simulation.py"
-    spec = importlib.util.spec_from_file_location("generate_simulation", file)
-    assert spec is not None
-    assert spec.loader is not None
-    generator = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generator)
-    assert generator.PAGE.read_text(encoding="utf-8") == generator.page(), "python docs/generate_simulation.py"
+    simulation = generator("generate_simulation")
+    assert simulation.PAGE.read_text(encoding="utf-8") == simulation.page(), "python docs/generate_simulation.py"

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from scichain_wf.consensus.proposer import TRANSITIONS, Move, State
+from tests.generators import generator
 
-DOCS = Path(__file__).parents[3] / "docs"
-
-
-def _generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate_transitions", DOCS / "generate_transitions.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-GENERATOR = _generator()
+GENERATOR = generator("generate_transitions")
 
 
 def reachable(start: State) -> set[State]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jsonschema
@@ -15,22 +13,13 @@ import pytest
 from referencing import Registry, Resource
 
 from scichain_wf.errors import DecodeError
+from tests.generators import DOCS, generator
 from tests.unit.model.samples import respelled, samples
 
-DOCS = Path(__file__).parents[3] / "docs"
 FREE = {"params", "wildcards", "arguments", "settings"}
 
 
-def _generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate_schema", DOCS / "generate_schema.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-GENERATOR = _generator()
+GENERATOR = generator("generate_schema")
 DOCUMENTS: dict[str, Any] = {path.name: json.loads(path.read_text()) for path in GENERATOR.DIRECTORY.glob("*.json")}
 REGISTRY: Registry[Any] = Registry().with_resources(
     [(name, Resource.from_contents(document)) for name, document in DOCUMENTS.items()]
