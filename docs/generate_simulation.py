@@ -77,12 +77,11 @@ Hashes for each block, all nodes together, at 200 tasks/s:
 
 ![Latency by difficulty: race, 200 tasks/s](../figures/sim-difficulty-race-high.svg)
 
-Mining stays within its tenth at every scale that was run, and adaptive costs a few milliseconds over fixed 1. Fixed 4
+Mining stays within its tenth at every scale that was run, and adaptive costs 3 to 20 ms over fixed 1. Fixed 4
 already takes half of a node's time at 20 nodes and 200 tasks a second; from fixed 5 on, mining decides how long a
 commit takes, as SciChain §5.4 found. A race buys time back only there. Since more nodes search, the rule asks for more
 in a race: at 100 nodes five digits and 1.2 million hashes for a block, where `own` commits as fast with 3,900
-([decision 3](../adr/0003-mining-own.md)). "Not run" can be filled in by running the script once more: it goes on from
-the figures that are there.
+([decision 3](../adr/0003-mining-own.md)).
 """
 
 

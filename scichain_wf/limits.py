@@ -50,6 +50,9 @@ RETARGET_LINKS: Final = 32
 INTERVAL_US_MIN: Final = 50_000
 INTERVAL_US_MAX: Final = 1_000_000
 """It takes one node's block interval to be within these."""
+PARENT_AGE_US_MAX: Final = 120_000_000
+"""Where the difficulty is adaptive, a block's parent is at most so much older than the newest link: an old parent would
+have an old difficulty, perhaps an easier one. Long against any wait for votes; who waited longer drafts anew."""
 HASHES_PER_S_MAX: Final = 10**12
 """What an epoch may take one node to search."""
 
@@ -74,10 +77,12 @@ CONTESTED_PAUSE_S: Final = 1.0
 """What such a slot has to wait between two of its blocks."""
 VERIFIED_BATCHES_MAX: Final = 65_536
 """Verdict batches whose signature a storage node remembers to have verified."""
-SEQUENCES_REMEMBERED_MAX: Final = 4_096
+SEQUENCES_REMEMBERED_MAX: Final = 1_024
 """Sequence numbers per proposer whose verdict a validator remembers; lower ones it no longer judges."""
 BLOCKS_AHEAD_MAX: Final = 1_024
 """Foreign blocks of an epoch that has not come yet, which a validator keeps until it comes."""
+EPOCHS_AHEAD_MAX: Final = 16
+"""How many epochs ahead of its own a validator keeps them: a thousand nodes boot in a handful of epochs."""
 LINKED_BLOCKS_REMEMBERED_MAX: Final = 8_192
 """Ids of the newest linked blocks a node knows by heart, so that a late proposal of one is not judged again."""
 EARLY_LINKS_MAX: Final = 256
@@ -87,9 +92,13 @@ HEADERS_REMEMBERED_MAX: Final = 8_192
 EVIDENCE_REMEMBERED_MAX: Final = 1_024
 """Pieces of evidence a node remembers to have reported, and waits to report."""
 PUZZLES_MAX: Final = 16
-"""Peers' puzzles a node searches at a time; the oldest is given up for another."""
+"""Peers' puzzles a node searches at a time, the oldest first; others wait."""
+PUZZLES_PER_SLOT_MAX: Final = 4
+"""Puzzles of one slot that a node searches or lets wait; more are not helped with."""
+PUZZLE_ATTEMPTS_FACTOR: Final = 16
+"""A peer's puzzle is given up after so many times the attempts it takes on average; one in nine million is."""
 REPROPOSALS_MAX: Final = 8
-"""How often a block is certified anew because its certificate was of an epoch that had ended."""
+"""How often a block is certified anew because storage said that votes of its certificate do not hold."""
 SUSPEND_S: Final = 30.0
 """Time that passed unseen: a node that slept this long starts its waits for others again."""
 IN_FLIGHT_BLOCKS_MAX: Final = 64
@@ -123,7 +132,10 @@ APPEND_BATCH_BLOCKS_MAX: Final = 1_024
 APPEND_BATCH_BYTES: Final = 32 << 20
 """A group commit takes no further block beyond this."""
 STORAGE_QUEUE_BYTES_MAX: Final = 256 << 20
-"""Blocks that wait for a group commit; beyond, proposers are told to come back."""
+"""Blocks that wait for a group commit, with votes and certificates; each slot has an equal share of it. One whose share
+is full is told to come back."""
+STORAGE_SHARE_BYTES_MIN: Final = 256 << 10
+"""A slot's share is never less: some twenty blocks of BLOCK_TRANSACTIONS_MIN. An empty one has room for any block."""
 TAIL_BYTES_DEFAULT: Final = 64 << 20
 """A ledger tail's map on tmpfs; the node takes less where a quarter of what is free is less."""
 TAIL_BYTES_MIN: Final = 1 << 20
@@ -219,6 +231,35 @@ REMEMBERED_BLOCKS_MAX: Final = 4_096
 REMEMBERED_BYTES_MAX: Final = 64 << 20
 """The same in bytes."""
 
+# --- simulator --------------------------------------------------------------------------------------
+SIM_SECONDS_MAX: Final = 1_000_000.0
+"""Virtual time of a simulated load, of its drain, or when a fault is over: eleven days."""
+SIM_RATE_MAX: Final = 1_000_000.0
+"""Tasks per virtual second."""
+SIM_TASKS_MAX: Final = 10_000_000
+"""Tasks of one run, as many as are expected. Each is kept: these need some ten gigabytes."""
+SIM_SEEDS_MAX: Final = 1_000_000
+"""Runs of one command."""
+SIM_DELAY_US_MAX: Final = 10_000_000.0
+"""No message takes longer one way; a longer delay that is drawn is cut. One as long as SILENCE_S_MAX is no delay."""
+SIM_SIGMA_MAX: Final = 10.0
+"""Of a lognormal delay: one in six is then 22,000 times the median or more."""
+SIM_SKEW_MIN: Final = 0.01
+SIM_SKEW_MAX: Final = 100.0
+"""How fast a skewed clock runs. Broken clocks of real machines are off by parts in a thousand."""
+SIM_SYNC_S_MAX: Final = 10.0
+"""A group commit of a slow disk; one that hangs longer is a crash of the storage node."""
+SIM_EFFECTS_MAX: Final = 1_000_000
+"""Effects after which a process ends between two of them."""
+SIM_SETTLE_S: Final = 30.0
+"""After the load and all faults, a quorum suffices from then on: whoever waited for a producer (10 s), then for votes
+(10 s), then for the next attempt (5 s) is done, and so is the slowest disk's last commit."""
+SIM_HOPS: Final = 8
+"""Delays in a row, of which all must fit into a wait for votes, or no quorum can be in time: the link a proposal builds
+on, the proposal and the verdicts, the first two down a tree where there are many nodes."""
+SIM_REST_S: Final = 1_000.0
+"""A run that ended before everything was committed is watched for so long; if nothing more is, a promise broke."""
+
 # --- relations --------------------------------------------------------------------------------------
 if not (
     BLOCK_TRANSACTIONS_MIN <= BLOCK_TRANSACTIONS_MAX
@@ -235,9 +276,12 @@ if not (
     and HELLO_BYTES_MAX < FRAME_BYTES_MAX < SEND_QUEUE_BYTES_MAX
     and REASONS_PER_ANNOTATION_MAX < ARTIFACTS_PER_TASK_MAX
     and IN_FLIGHT_BLOCKS_MAX < SEQUENCES_REMEMBERED_MAX
+    and BLOCKS_AHEAD_MAX <= REMEMBERED_BLOCKS_MAX <= VERDICTS_PER_BATCH_MAX
     and PIPELINE_BLOCKS < IN_FLIGHT_BLOCKS_MAX
     and JOIN_LINKS_MAX < SYNC_LINKS_MAX
     and INTERVAL_US_MIN <= INTERVAL_US_MAX
+    and SIM_DELAY_US_MAX < 1e6 * SILENCE_S_MAX
+    and SIM_SYNC_S_MAX < SIM_SETTLE_S < SIM_REST_S < SIM_SECONDS_MAX
     and BLOCK_BYTES_MAX <= APPEND_BATCH_BYTES <= STORAGE_QUEUE_BYTES_MAX
     and BLOCK_TRANSACTIONS_MAX <= IN_FLIGHT_TRANSACTIONS_MAX <= POOL_TRANSACTIONS_MAX
     and TRANSACTION_BYTES_MAX < OUTBOX_UNREAD_BYTES_MAX < OUTBOX_READ_BYTES_MAX <= OUTBOX_FILE_BYTES_MAX

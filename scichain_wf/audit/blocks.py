@@ -140,12 +140,14 @@ class _BlockCheck:
         settings, slots, header = in_force.epoch.settings, in_force.epoch.slots, self.block.header
         if not 0 <= header.parent_height < self.block.height:
             return  # named by `place`
+        rule = settings.difficulty
         try:
-            wanted = difficulty.expected(
-                settings.difficulty, settings.mining, slots, header.parent_height, self._link_time_us
-            )
+            wanted = difficulty.expected(rule, settings.mining, slots, header.parent_height, self._link_time_us)
+            outdated = difficulty.is_outdated(rule, header.parent_height, self.block.height - 1, self._link_time_us)
         except DecodeError:
             return
+        if outdated:
+            self.problem("block-outdated", subject=f"link {self.block.height}")
         if header.difficulty != wanted:
             self.problem("block-difficulty", str(wanted), str(header.difficulty))
 
@@ -158,7 +160,7 @@ class _BlockCheck:
         return times[height]
 
     def _certified(self, in_force: InForce) -> None:
-        if self.block.link.mode is Mode.QUORUM and self.block.marks[Mark.CONTESTED] | self.block.marks[Mark.DUPLICATE]:
+        if self.block.link.mode is Mode.QUORUM and self.block.marks[Mark.CONTESTED]:
             self.problem("mode-conflict", subject=f"link {self.block.height}")
         if self.block.certificate is not None:  # its absence is named by the walk
             check_certificate(self.ledger, self.summary, self.block, in_force, self.book.signatures, self.found)

@@ -198,6 +198,13 @@ CHAIN: Final[dict[str, Entry]] = {
         "Where the epoch's rule is adaptive, it follows from the times of the two anchor links before its parent.",
         _FORGED,
     ),
+    "block-outdated": Entry(
+        "SC-CHAIN-058",
+        _E,
+        "A block's parent is too old for its difficulty",
+        "Where the epoch's rule is adaptive, a parent is at most two minutes older than the newest link.",
+        _FORGED,
+    ),
     "puzzle": Entry("SC-CHAIN-057", _E, "A block's puzzle is not solved", "", _FORGED),
     "certificate-form": Entry("SC-CHAIN-060", _E, "A certificate is not a valid record", "", _FORGED),
     "certificate-mode": Entry(
@@ -242,7 +249,7 @@ CHAIN: Final[dict[str, Entry]] = {
         "SC-CHAIN-069",
         _E,
         "A link in mode quorum annotates a conflict",
-        "A contested or repeated transaction is appended in mode poet only.",
+        "A contested transaction is appended in mode poet only.",
         _FORGED,
     ),
     # --- epochs ------------------------------------------------------------------------------------

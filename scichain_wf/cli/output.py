@@ -38,11 +38,16 @@ def say_fields(fields: Iterable[tuple[str, str]], indent: int = 2) -> None:
         say(f"{name:<{width}}  {value}", indent=indent)
 
 
-def say_json(value: object) -> None:
-    """A result as JSON: one document, keys sorted."""
+def json_text(value: object) -> str:
+    """One document, keys sorted, in ASCII."""
     import json
 
-    _write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=True) + "\n")
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"
+
+
+def say_json(value: object) -> None:
+    """A result as JSON."""
+    _write(json_text(value))
 
 
 def say_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -9,11 +9,13 @@ from typing import Any, Final
 import click
 
 from scichain_wf import limits
+from scichain_wf.cli.files import writable
 from scichain_wf.errors import ConfigError
 from scichain_wf.sim import presets
 from scichain_wf.sim.faults import Kind
 from scichain_wf.sim.latency import Latency
 from scichain_wf.sim.lies import LIES
+from scichain_wf.sim.numbers import number, whole
 
 
 class _Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
@@ -37,9 +39,10 @@ class _Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
 def _weight(text: str) -> int:
     if text == "decisive":
         return 0
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= limits.SLOTS_MAX):
-        raise ConfigError(f"{text!r} is neither decisive nor 1 to {limits.SLOTS_MAX}")
-    return int(text)
+    try:
+        return whole(text, 1, limits.SLOTS_MAX)
+    except ConfigError as error:
+        raise ConfigError(f"{error}, nor decisive") from None
 
 
 def _latency(text: str) -> str:
@@ -47,36 +50,35 @@ def _latency(text: str) -> str:
     return text
 
 
-def _writable(text: str) -> Path:
-    """A file that can be written; said before it takes long to get what is to be in it."""
-    file = Path(text)
-    if text != "-" and (file.is_dir() or not file.absolute().parent.is_dir()):
-        raise ConfigError(f"{text!r} cannot be written: name a file in a directory that is there")
-    return file
+def _json_file(text: str) -> Path:
+    return Path(text) if text == "-" else writable(text)
 
 
-def _number(high: float) -> _Text:
-    """0 to `high`; click's own range lets NaN pass."""
-
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if not 0 <= value <= high:
-            raise ConfigError(f"{text!r} is not a number from 0 to {high:,.0f}")
-        return value
-
-    return _Text(read)
+def _plot_file(text: str) -> Path:
+    if text == "-":
+        raise ConfigError("'-': a drawing is not printed; name a file, such as latency.svg")
+    return writable(text)
 
 
-_SECONDS: Final = _number(1e7)
+def _whole(low: int, high: int) -> _Text:
+    return _Text(lambda text: whole(text, low, high))
+
+
+_SECONDS: Final = _Text(lambda text: number(text, 0, limits.SIM_SECONDS_MAX))
+_RATE: Final = _Text(lambda text: number(text, 0, limits.SIM_RATE_MAX))
+FORMS_HELP: Final = "\n".join(
+    (
+        "\b",
+        "Faults (SLOT: 1 to --nodes; ENDPOINT: a slot, or 0 for storage; several with commas):",
+        *(f"  {form:<37}{means}" for form, means in presets.fault_forms()),
+    )
+)
 
 
 _OPTIONS: Final = (
     click.option(
         "--nodes",
-        type=click.IntRange(1, limits.SLOTS_MAX),
+        type=_whole(1, limits.SLOTS_MAX),
         default=5,
         show_default=True,
         metavar="N",
@@ -88,11 +90,11 @@ _OPTIONS: Final = (
         default=10.0,
         show_default=True,
         metavar="SECONDS",
-        help="Virtual time in which tasks end and are recorded.",
+        help="Virtual time of the load: in it tasks end and are recorded.",
     ),
     click.option(
         "--rate",
-        type=_number(1e6),
+        type=_RATE,
         default=50.0,
         show_default=True,
         metavar="TASKS",
@@ -104,8 +106,8 @@ _OPTIONS: Final = (
         default="ethernet",
         show_default=True,
         metavar="DELAY",
-        help="One-way delay of a message: infiniband (2 µs), ethernet (250 µs), a number of µs, uniform:LOW:HIGH, "
-        "exponential:LEAST:MEAN or lognormal:MEDIAN:SIGMA.",
+        help="One-way delay of a message: infiniband (2 µs), ethernet (250 µs), a number of µs, or drawn for each: "
+        "uniform:LOW:HIGH, exponential:LEAST:EXTRA (EXTRA µs more on average) or lognormal:MEDIAN:SIGMA.",
     ),
     click.option(
         "--difficulty",
@@ -113,7 +115,7 @@ _OPTIONS: Final = (
         default="1",
         show_default=True,
         metavar="0..6|adaptive",
-        help="Leading zero hex digits of the puzzle; adaptive: follows scale and load.",
+        help="Leading zero hex digits of the puzzle that a block needs; adaptive: follows scale and load.",
     ),
     click.option(
         "--mining",
@@ -127,7 +129,8 @@ _OPTIONS: Final = (
         type=click.Choice(["majority", "byzantine"]),
         default="majority",
         show_default=True,
-        help="How many slots must agree.",
+        help="How many slots (one for each node) must agree to a block: more than half, or so many that fewer than a "
+        "third may lie.",
     ),
     click.option(
         "--storage-weight",
@@ -135,15 +138,16 @@ _OPTIONS: Final = (
         default="decisive",
         show_default=True,
         metavar="decisive|VOTES",
-        help="What the storage node's verdict is worth where no quorum agrees; decisive: it suffices alone.",
+        help="How many votes the storage node's own verdict is worth where no quorum agrees; decisive: it suffices "
+        "alone.",
     ),
     click.option(
         "--tail-links",
-        type=click.IntRange(1, limits.INTEGER_MAX),
+        type=_whole(1, limits.INTEGER_MAX),
         default=limits.SYNC_LINKS_MAX,
         metavar="N",
         show_default=True,
-        help="Newest links that each node holds.",
+        help="Newest links of the chain that each node holds.",
     ),
     click.option(
         "--faults",
@@ -151,21 +155,28 @@ _OPTIONS: Final = (
         default="none",
         show_default=True,
         metavar="LIST",
-        help=f"What breaks; when and where follows from the seed. none, all (but rollback), or some of "
+        help=f"What breaks during the load; when and where follows from the seed. none, all (but rollback), or some of "
         f"{', '.join(Kind)}, with commas.",
     ),
     click.option(
         "--liars",
-        type=click.IntRange(0, limits.SLOTS_MAX),
+        type=_whole(0, limits.SLOTS_MAX),
         default=0,
         show_default=True,
         metavar="N",
         help="Slots that lie; which, and how, follows from the seed.",
     ),
-    click.option("--seed", type=int, default=1, show_default=True, metavar="S", help="Of all randomness."),
+    click.option(
+        "--seed",
+        type=_whole(-limits.INTEGER_MAX, limits.INTEGER_MAX),
+        default=1,
+        show_default=True,
+        metavar="S",
+        help="What all randomness follows from; any whole number.",
+    ),
     click.option(
         "--seeds",
-        type=click.IntRange(1),
+        type=_whole(1, limits.SIM_SEEDS_MAX),
         default=1,
         show_default=True,
         metavar="COUNT",
@@ -181,16 +192,16 @@ _OPTIONS: Final = (
     click.option(
         "--json",
         "json_file",
-        type=_Text(_writable),
+        type=_Text(_json_file),
         metavar="FILE|-",
-        help="Write everything as JSON; - prints it instead of the table.",
+        help="Write every number as JSON into this file; - prints it instead of the table.",
     ),
     click.option(
         "--plot",
         "plot_file",
-        type=_Text(_writable),
+        type=_Text(_plot_file),
         metavar="FILE.svg",
-        help="Draw the distribution of the latencies.",
+        help="Draw the distribution of the latencies into this file.",
     ),
     click.option(
         "--drain",
@@ -198,14 +209,14 @@ _OPTIONS: Final = (
         default=120.0,
         show_default=True,
         metavar="SECONDS",
-        help="Virtual time after that in which everything may come to rest.",
+        help="Virtual time after the load, in which everything may come to rest.",
     ),
     click.option(
         "--probe",
         type=_SECONDS,
         metavar="SECONDS",
-        help="When every node records one task more, which a quorum must certify. Default: halfway through the drain "
-        "if there are faults, else never.",
+        help="When every node records one task more, which a quorum must certify. Default: halfway between the last "
+        "fault and the end if anything breaks, else never.",
     ),
     click.option(
         "--fault",
@@ -213,7 +224,8 @@ _OPTIONS: Final = (
         type=_Text(presets.fault),
         multiple=True,
         metavar="KIND:AT:UNTIL[:WHERE[:AMOUNT]]",
-        help="This fault, such as crash:1:2.5:3 (slot 3) or loss:1:2::0.1. Storage is 0.",
+        help="This fault, from AT to UNTIL (virtual seconds), such as crash:1:2.5:3 (the node in slot 3) or "
+        "loss:1:2::0.1 (a tenth of all messages). Can be given again; all forms are below.",
     ),
     click.option(
         "--lie",
@@ -221,7 +233,7 @@ _OPTIONS: Final = (
         type=_Text(presets.lie),
         multiple=True,
         metavar="SLOT:LIE",
-        help=f"This slot tells this lie: {', '.join(LIES)}.",
+        help=f"This slot tells this lie; for more slots, give it again. {', '.join(LIES)}.",
     ),
 )
 

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 from scichain_wf import limits
-from scichain_wf.consensus import events, evidence, messages
+from scichain_wf.consensus import certify, events, evidence, messages
 from scichain_wf.consensus.author import Author
 from scichain_wf.consensus.dissemination import Reach
 from scichain_wf.consensus.drafting import Drafter
@@ -181,10 +181,10 @@ class Agent:
         self._author.drafter.force()
 
     def _solved(self, event: events.Solved, now: float) -> None:
-        if event.block in self._author.blocks:
+        if event.slot != self._slot:
+            self._effects += self._helper.ended(event.slot, event.block, event.nonce)
+        elif event.nonce is not None:
             self._author.solved(event.block, event.nonce, now)
-        else:
-            self._effects += self._helper.solved(event.block, event.nonce)
 
     # --- peers --------------------------------------------------------------------------------------
     def _proposal_received(self, event: events.ProposalReceived, now: float) -> None:
@@ -192,26 +192,17 @@ class Agent:
         if self._replica.has_linked(identity):
             reason = "linked already"
         else:
-            reason = self._validator.judge(event.block, self._roster, self.height)
+            reason = self._validator.judge(event.block, event.slot, self._roster, self.height)
         self._drop(reason)
         if not reason:
             self._effects += self._helper.stop(identity)
             self._judged(now)
 
     def _verdicts_received(self, event: events.VerdictsReceived, now: float) -> None:
-        header, roster = event.batch.header, self._roster
-        if header.chain != self._chain:
-            reason = "wrong chain"
-        elif header.slot != event.slot:
-            reason = "wrong slot"
-        elif roster is None or header.epoch != roster.number:
-            reason = "wrong epoch"
-        elif header.slot not in roster.keys:
-            reason = "not a member"
-        else:
-            self._count(event.batch, roster, now)
-            return
-        self.dropped[reason] += 1
+        reason = certify.refusal(event.batch, event.slot, self._chain, self._roster, self._author.suspects)
+        self._drop(reason)
+        if not reason:
+            self._count(event.batch, cast("Roster", self._roster), now)
 
     def _puzzle_received(self, event: events.PuzzleReceived, _now: float) -> None:
         roster, block = self._roster, event.message.block
@@ -219,6 +210,8 @@ class Agent:
             reason = "not a member"
         elif self._replica.has_linked(block) or self._validator.body(block) is not None:
             reason = "puzzle solved"
+        elif block in self._author.blocks:
+            reason = "wrong slot"
         else:
             reason = self._helper.refusal(event.slot, event.message, roster, self._replica)
         self._drop(reason)
@@ -322,27 +315,28 @@ class Agent:
 
     def _go_on(self, now: float) -> None:
         """What follows every event."""
+        is_idle = self._author.is_idle and self._witness.is_idle and self._replica.is_idle  # most are in a large chain
+        times = () if is_idle else self._ripe(now)
+        timer = min((time for time in (self._tick_at, *times) if time is not None), default=None)
+        if timer != self._timer:
+            self._timer = timer
+            self._effects.append(SetTimer(timer))
+
+    def _ripe(self, now: float) -> tuple[float | None, ...]:
+        """Do what is ripe by now; returns when something is again."""
         author = self._author
         author.submit(self._witness.ripe(self._ledger, now), now)
         missing = self._replica.missing(now) if author.storage_up else None
         if missing is not None:
             self._effects.append(SendStorage(missing))
         author.go_on(now)
-        times = (
-            self._tick_at,
-            self._replica.sync_at if author.storage_up else None,
-            self._witness.next_time(),
-            author.next_time(),
-        )
-        timer = min((time for time in times if time is not None), default=None)
-        if timer != self._timer:
-            self._timer = timer
-            self._effects.append(SetTimer(timer))
+        sync_at = self._replica.sync_at if author.storage_up else None
+        return sync_at, self._witness.next_time(), author.next_time()
 
     # --- verdicts -----------------------------------------------------------------------------------
     def _judge_own(self, block: ParsedBlock, now: float) -> None:
         """This node's vote on its own block counts like any other."""
-        self._validator.judge(block, cast("Roster", self._roster), self.height)
+        self._validator.judge(block, self._slot, cast("Roster", self._roster), self.height)
         self._judged(now)
         if not self._reach.others:
             self._send_verdicts()

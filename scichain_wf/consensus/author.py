@@ -50,6 +50,7 @@ class Author:
         drafter: what is not in a block yet.
         offset_us: wall clock minus `now`.
         storage_up: whether storage can be sent to.
+        suspects: slots of which storage once found a vote that does not hold; see `certify.refusal`.
     """
 
     def __init__(
@@ -75,6 +76,12 @@ class Author:
         self.drafter = drafter
         self.offset_us = 0
         self.storage_up = False
+        self.suspects: set[int] = set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether this node has nothing to draft and nothing under way."""
+        return not self.blocks and self.drafter.is_idle
 
     def submit(self, items: Iterable[Item], now: float) -> None:
         """Take transactions."""
@@ -105,8 +112,8 @@ class Author:
 
     def solved(self, block: bytes, nonce: int, now: float) -> None:
         """This node found the nonce of an own block; in vain where a peer was faster."""
-        proposal = self.blocks[block]
-        if proposal.state is State.DRAFT:
+        proposal = self.blocks.get(block)
+        if proposal is not None and proposal.state is State.DRAFT:
             self._mined(proposal, Solution(self._key.public.fingerprint, nonce), now)
 
     def helped(self, slot: int, message: messages.Found, now: float) -> str:
@@ -122,7 +129,7 @@ class Author:
             roster.check_solution(proposal.block.block, solution)
         except VerificationError:
             return "bad solution"
-        self._effects.append(StopMining(message.block))
+        self._effects.append(StopMining(self._reach.slot, message.block))
         self._mined(proposal, solution, now)
         return ""
 
@@ -136,7 +143,10 @@ class Author:
         self._effects += proposal.answered(answer, self.storage_up, now)
         if proposal.is_rejected:
             self._draft_anew(proposal, answer.reason, now)
-        elif self._roster is not None and proposal.is_outdated(self._roster):
+            return ""
+        if proposal.wants_votes:
+            self.suspects.update(answer.slots)
+        if self._roster is not None and proposal.is_outdated(self._roster):
             self._propose(proposal, self._roster, now)
         return ""
 
@@ -208,7 +218,7 @@ class Author:
             return
         if roster.epoch.settings.mining == "race":
             self._effects += [SendPeer(slot, messages.Puzzle(sealed.id, hardness)) for slot in self._reach.others]
-        self._effects.append(Mine(sealed.id, self._key.public.fingerprint, hardness))
+        self._effects.append(Mine(self._reach.slot, sealed.id, self._key.public.fingerprint, hardness))
 
     def _mined(self, proposal: Proposal, solution: Solution | None, now: float) -> None:
         proposal.solved(solution)

@@ -17,10 +17,36 @@ from scichain_wf.model.link import Annotation, annotations_digest
 from scichain_wf.model.verdict import Verdict, Vote
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Container, Iterable
 
     from scichain_wf.consensus.roster import Roster
     from scichain_wf.crypto.signing import SigningKey
+    from scichain_wf.model.verdict import VerdictBatch
+
+
+def refusal(batch: VerdictBatch, slot: int, chain: bytes, roster: Roster | None, suspects: Container[int]) -> str:
+    """Why a batch that the agent of `slot` sent is not to be counted, or "".
+
+    Args:
+        batch: as it was decoded.
+        slot: whose channel it came by.
+        chain: chain id.
+        roster: the epoch in force; None before the first.
+        suspects: slots whose signature is verified. Everybody's would cost a proposer more than all else about a
+            block (300 us a batch, 20 ms a block among 64 nodes), and storage verifies what a certificate cites.
+    """
+    header = batch.header
+    if header.chain != chain:
+        return "wrong chain"
+    if header.slot != slot:
+        return "wrong slot"
+    if roster is None or header.epoch != roster.number:
+        return "wrong epoch"
+    if slot not in roster.keys:
+        return "not a member"
+    if slot in suspects and not roster.keys[slot].is_valid(Domain.VERDICT_BATCH, batch.signature, header.encode()):
+        return "bad signature"
+    return ""
 
 
 class Tally:

@@ -83,6 +83,11 @@ class Drafter:
         """Transactions in drafts that are not sealed."""
         return sum(len(draft.items) for draft in (*self._full, *self._open.values()))
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing here becomes ripe, now or later."""
+        return not (self._held or self._open or self._full or self._forced)
+
     def add(self, item: Item, now: float) -> None:
         """Take a transaction: into a draft, or held."""
         missing = self._missing(item)

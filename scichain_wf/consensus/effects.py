@@ -11,17 +11,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mine:
-    """Find a nonce for a block (an own one, or a peer's in a race), off the event loop; answered by `Solved`."""
+    """Find a nonce for a block of `slot` (the own, or in a race a peer's), off the event loop; answered by `Solved`.
 
+    Own searches come first. One for a peer is given up after `attempts_max` nonces; None: never.
+    """
+
+    slot: int
     block: bytes
     solver: bytes
     difficulty: int
+    attempts_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StopMining:
-    """The search for this block's nonce is of no use any more: end it, if it still goes on."""
+    """This search is of no use any more: end it, and no other for the same block, if it still goes on."""
 
+    slot: int
     block: bytes
 
 

@@ -65,10 +65,11 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """The puzzle of an own block is solved."""
+    """The search that `effects.Mine` asked for, for a block of `slot`, has ended; nonce None: it was given up."""
 
+    slot: int
     block: bytes
-    nonce: int
+    nonce: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,11 @@ class Witness:
         self._reported: OrderedDict[tuple[str, bytes], None] = OrderedDict()
         self._due: dict[bytes, tuple[float, Item]] = {}
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to report, now or later."""
+        return not self._due
+
     def second_header(self, block: Block) -> Statement | None:
         """Remember the header of a block whose signature holds; returns another of its sequence number, if seen."""
         sequence = block.header.proposer, block.header.sequence

@@ -4,6 +4,7 @@
     PROPOSED → EXTENDING (POET) → COMMITTED
     CERTIFIED or EXTENDING → PARKED (storage unreachable or busy: the same block again, later) → COMMITTED
     CERTIFIED or EXTENDING → REJECTED (structurally wrong: its transactions are drafted anew)
+    CERTIFIED → PROPOSED (storage found votes that do not hold: without those, and with who did not vote yet)
     PROPOSED or PARKED → PROPOSED (another epoch is in force: votes of two epochs do not add up)
 
 A block is immutable once signed and its sequence number is never used again. Push and Extend are idempotent, so a
@@ -52,6 +53,7 @@ class Move(StrEnum):
     PROPOSE = "propose"
     CERTIFY = "certify"
     EXTEND = "extend"
+    AGAIN = "again"
     PARK = "park"
     REJECT = "reject"
     COMMIT = "commit"
@@ -68,7 +70,8 @@ TRANSITIONS: Final[dict[State, dict[Move, State]]] = {
     },
     State.CERTIFIED: {
         Move.COMMIT: State.COMMITTED,
-        Move.EXTEND: State.EXTENDING,  # storage found votes that do not hold
+        Move.AGAIN: State.PROPOSED,  # storage found votes that do not hold
+        Move.EXTEND: State.EXTENDING,  # and again, too often
         Move.PARK: State.PARKED,
         Move.REJECT: State.REJECTED,
     },
@@ -117,8 +120,8 @@ class Proposal:
         self._proposed = 0.0
         self._pause_s = timing.backoff_s
         self._cited: frozenset[int] = frozenset()
-        self._too_old = 0
-        self._is_relayed = False
+        self._doubts = 0
+        self._reminds = False
 
     def _move(self, move: Move) -> None:
         self.state = moved(self.state, move)
@@ -132,7 +135,7 @@ class Proposal:
         """The block was sent to every slot of `roster`, or is relayed to them (`dissemination`)."""
         self._move(Move.PROPOSE)
         self._tally = certify.Tally(roster, self.block.block.id)
-        self._is_relayed = is_relayed
+        self._reminds = is_relayed
         self._wait(now)
 
     def is_outdated(self, roster: Roster) -> bool:
@@ -181,15 +184,7 @@ class Proposal:
         if self.state not in (State.CERTIFIED, State.EXTENDING):
             return ()
         if answer.answer == "bad-votes" and self.state is State.CERTIFIED:
-            # Not one vote holds: then the certificate is of an epoch that is over, and its successor is on its way.
-            if self._cited <= {*answer.slots} or not answer.slots:
-                self._too_old += 1
-                if self._too_old <= limits.REPROPOSALS_MAX:
-                    self._park(now)
-                    return ()
-            self._tally.drop(answer.slots)
-            note = Note(f"storage says that votes of slots {list(answer.slots)} do not hold")
-            return (note, *self._extend("bad-votes", storage_up))
+            return self._doubted(answer.slots, storage_up, now)
         if answer.answer == "wait":
             self._park(now)
             return ()
@@ -209,14 +204,14 @@ class Proposal:
         self.deadline = None
 
     def _wait(self, now: float) -> None:
-        """For votes, from now on. A relay may keep a block to itself: half-way it is sent to who did not answer."""
+        """For votes, from now on. Where a relay may keep the block to itself, who did not answer is asked half-way."""
         self._proposed = now
-        self.deadline = now + self._timing.deadline_s / (2 if self._is_relayed else 1)
+        self.deadline = now + self._timing.deadline_s / (2 if self._reminds else 1)
 
     def _late(self, reach: Reach, storage_up: bool, now: float) -> tuple[AgentEffect, ...]:
         """The deadline has passed: this one, or the one by which the tree should have done."""
-        if self._is_relayed:
-            self._is_relayed = False
+        if self._reminds:
+            self._reminds = False
             self.deadline = self._proposed + self._timing.deadline_s
             message = messages.Propose(self.block.block)
             return tuple(SendPeer(slot, message) for slot in reach.others if self._tally.vote_of(slot) is None)
@@ -228,6 +223,22 @@ class Proposal:
         judged = {vote.header.slot for vote in self._tally.votes()}
         busy = max((at for slot, at in heard.items() if slot not in judged), default=self._proposed)
         return min(max(busy, self._proposed) + self._timing.deadline_s, self._proposed + self._timing.patience_s)
+
+    def _doubted(self, slots: tuple[int, ...], storage_up: bool, now: float) -> tuple[AgentEffect, ...]:
+        """Storage says that votes of these slots do not hold: others' may, and each such wait has its deadline."""
+        self._doubts += 1
+        is_last = self._doubts > limits.REPROPOSALS_MAX
+        if not is_last and (not slots or self._cited <= {*slots}):
+            self._park(now)  # not one holds: the certificate is of an epoch that is over, its successor on its way
+            return ()
+        self._tally.drop(slots)
+        note = Note(f"storage says that votes of slots {list(slots)} do not hold")
+        if is_last:
+            return (note, *self._extend("bad-votes", storage_up))
+        self._move(Move.AGAIN)
+        self._reminds = True  # who came back meanwhile was not shown the block
+        self._wait(now)
+        return (note,)
 
     def _park(self, now: float) -> None:
         self._move(Move.PARK)

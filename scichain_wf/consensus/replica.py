@@ -52,6 +52,11 @@ class Replica:
         self.height = -1
         self.sync_at: float | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no link is missing."""
+        return not self._early and self.sync_at is None
+
     def begin(self, size: int, nodes: tuple[bytes, ...], anchors: tuple[tuple[int, int], ...]) -> None:
         """Storage admitted this node; see `events.Welcomed`. A node that has links goes on from them.
 

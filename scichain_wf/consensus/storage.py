@@ -8,25 +8,29 @@ comes out of `Decided`, which the driver says after the fsync.
 
 A chain that went back in time must not grow: who shows this node a link that it should have and has not makes it
 stop for good (SAFE-7). What is dropped is counted by reason in `dropped` and changes nothing.
+
+Each slot has its share of the queue (`queue`), and only blocks that a slot signed and brings itself get into it.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from scichain_wf import limits
 from scichain_wf.consensus import certify, events, messages, validity
+from scichain_wf.consensus.conduct import Record
 from scichain_wf.consensus.effects import Announce, Halt, Replay, SendSlot
+from scichain_wf.consensus.queue import Queue
+from scichain_wf.crypto.hashing import Domain
 from scichain_wf.errors import InvariantViolation, VerificationError
-from scichain_wf.model import difficulty
+from scichain_wf.model import canonical, difficulty
 from scichain_wf.model.link import Annotation, Link, Mark, Mode
 from scichain_wf.model.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from scichain_wf.consensus.conduct import Recorder
     from scichain_wf.consensus.roster import Roster
     from scichain_wf.consensus.validity import ParsedBlock
     from scichain_wf.crypto.signing import SigningKey
@@ -50,6 +54,12 @@ class WholeChain(validity.Lookup, Protocol):
     def link_time_us(self, height: int, /) -> int:
         """When the link at `height` was appended, as it says."""
 
+    def head_height(self) -> int:
+        """Height of the newest link."""
+
+    def recorder(self, uri: str, /) -> bytes | None:
+        """Fingerprint of the key that signed the block in which the artifact's first version is recorded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -65,17 +75,26 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Append the block so."""
+    """Append the block so. `against`: for each contested transaction, whose key recorded what it contradicts."""
 
     mode: Mode
     certificate: bytes
     annotations: tuple[Annotation, ...]
     epoch: int
+    against: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The block has become this link; `against` as in `Append`."""
+
+    link: Link
+    against: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Already:
-    """The block is this link."""
+    """The block was this link before."""
 
     link: Link
 
@@ -85,10 +104,10 @@ Decision: TypeAlias = Append | Already | messages.Answer
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a candidate, durably: its link (old or new), or the answer to its proposer."""
+    """What became of a candidate, durably."""
 
     candidate: Candidate
-    result: Link | messages.Answer
+    result: Appended | Already | messages.Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +134,8 @@ class Storage:
     """The queue before the chain, and the rules at its end.
 
     Attributes:
-        credit: blocks appended, by the slot that solved their puzzle (without one: that made them; SciChain §4.5).
+        credit: blocks appended that stated anything new, by the slot that solved their puzzle (without one: that made
+            them; SciChain §4.5). Of this process only: the chain holds what it takes to count everything.
         dropped: inputs that changed nothing, by reason.
     """
 
@@ -123,12 +143,11 @@ class Storage:
         self._key, self._chain, self._writer = key, chain, writer
         self._roster: Roster | None = None
         self._checker: certify.VoteChecker | None = None
-        self._queue: deque[Candidate] = deque()
-        self._waiting: dict[bytes, set[int]] = {}
-        self._queued_bytes = 0
+        self._queue: Queue[Candidate] = Queue()
+        self._waiting: dict[bytes, int] = {}  # slot of each block that is queued or being committed
         self._committing = False
-        self._repeated: set[bytes] = set()
-        self._records: dict[int, _Record] = {}
+        self._records: dict[int, Record] = {}
+        self._slots: dict[bytes, int] = {}  # of every key that was bound since this generation, or process, began
         self._contradicting: set[int] = set()
         self._halted = ""
         self.credit: Counter[int] = Counter()
@@ -149,10 +168,7 @@ class Storage:
             candidate = Candidate(event.block, event.solution, event.votes, epoch, event.reason, None)
             effects += self._enqueue(event.slot, candidate, now)
         elif isinstance(event, events.EpochInForce):
-            if self._roster is not None and self._roster.epoch.generation != event.roster.epoch.generation:
-                self._contradicting.clear()  # other slots: their words do not add up with those of the ones before
-            self._roster = event.roster
-            self._checker = certify.VoteChecker(self._roster)
+            self._restated(event.roster)
         elif isinstance(event, events.SyncReceived):
             if self._is_member(event.slot):
                 effects.append(Replay(event.slot, event.next))
@@ -164,7 +180,7 @@ class Storage:
                 effects += self._told(outcome)
         if self._queue and not self._committing:
             self._committing = True
-            effects.append(Commit(self._group()))
+            effects.append(Commit(self._queue.group()))
         return tuple(effects)
 
     def decide(self, candidate: Candidate, chain: WholeChain) -> Decision:
@@ -175,7 +191,6 @@ class Storage:
         block, header = candidate.block.block, candidate.block.block.header
         known = chain.proposal(header.proposer, header.sequence)
         if known is not None and known[1] == block.id:
-            self._repeated.add(block.id)
             return Already(chain.link(known[0]))
         if self._halted:
             return messages.Answer(block.id, "wait", reason=self._halted)
@@ -209,18 +224,8 @@ class Storage:
             candidate.reason or "conflict",
             judgement.annotations,
         )
-        return Append(Mode.POET, certificate.encode(), judgement.annotations, roster.number)
-
-    def _group(self) -> tuple[Candidate, ...]:
-        """What is committed together: everything that waits, within bounds."""
-        group: list[Candidate] = []
-        size_bytes = 0
-        while self._queue and len(group) < limits.APPEND_BATCH_BLOCKS_MAX and size_bytes < limits.APPEND_BATCH_BYTES:
-            candidate = self._queue.popleft()
-            size_bytes += _size(candidate)
-            group.append(candidate)
-        self._queued_bytes -= size_bytes
-        return tuple(group)
+        against = tuple(chain.recorder(uri) or header.proposer for uri in judgement.contradicted)
+        return Append(Mode.POET, certificate.encode(), judgement.annotations, roster.number, against)
 
     def _pushed(self, event: events.Pushed, now: float) -> list[StorageEffect]:
         certificate = event.certificate
@@ -235,55 +240,68 @@ class Storage:
         )
 
     def _enqueue(self, slot: int, candidate: Candidate, now: float) -> list[StorageEffect]:
-        header, identity = candidate.block.block.header, candidate.block.block.id
+        block, roster = candidate.block.block, self._roster
+        if roster is None:
+            return [self._put_off(slot, block.id, "no epoch is in force yet")]
         if not self._is_member(slot):
             return []
-        if self._roster is not None and self._slot_of(header.proposer) != slot:
-            # Else a liar could bring others' blocks first and spoil them: the answer goes to all who wait for a block.
+        if roster.slot_of(block.header.proposer) != slot:
+            # Else a liar could bring others' blocks first and spoil them: they would be given the answer to that.
             return [self._refuse(slot, candidate.block, "the block is not of the slot that brings it")]
-        if header.chain != self._chain:
+        if block.header.chain != self._chain:
             return [self._refuse(slot, candidate.block, "the block belongs to another chain")]
         if self._halted:
-            return [self._put_off(slot, identity, self._halted)]
-        waiting = self._waiting.get(identity)
-        if waiting is not None:
-            waiting.add(slot)
-        elif self._queued_bytes + _size(candidate) > limits.STORAGE_QUEUE_BYTES_MAX:
-            return [self._put_off(slot, identity, "storage is busy")]
-        elif not self._record(header.proposer).is_due(now):
-            return [self._put_off(slot, identity, "too much of what this slot stated lately is contested")]
-        else:
-            self._waiting[identity] = {slot}
-            self._queue.append(candidate)
-            self._queued_bytes += _size(candidate)
+            return [self._put_off(slot, block.id, self._halted)]
+        if block.id in self._waiting:
+            return []
+        if not roster.keys[slot].is_valid(Domain.BLOCK, block.signature, block.header_bytes):
+            return [self._refuse(slot, candidate.block, "the block's signature does not hold")]
+        if candidate.certificate is None:
+            candidate = replace(candidate, votes=_one_each(candidate.votes, roster))
+        record = self._record(slot)
+        if not record.is_due(now, self._liars_max):
+            return [self._put_off(slot, block.id, "too much of what this slot stated lately is contested")]
+        if not self._queue.put(slot, candidate, _size_bytes(candidate), roster.epoch.slots):
+            return [self._put_off(slot, block.id, "storage is busy")]
+        record.taken(now)
+        self._waiting[block.id] = slot
         return []
 
     def _told(self, outcome: Outcome) -> list[StorageEffect]:
         candidate, result = outcome.candidate, outcome.result
         block = candidate.block.block
-        slots = sorted(self._waiting.pop(block.id))
+        slot = self._waiting.pop(block.id)
         if self._halted:
-            return [self._put_off(slot, block.id, self._halted) for slot in slots]
+            return [self._put_off(slot, block.id, self._halted)]
         if isinstance(result, messages.Answer):
             if result.answer == "refused":
                 self.dropped["refused"] += 1
-            return [SendSlot(slot, result) for slot in slots]
-        if block.id in self._repeated:  # everybody was told: whoever asks again has not heard it
-            self._repeated.remove(block.id)
-            return [SendSlot(slot, messages.Committed(result, block)) for slot in slots]
+            return [SendSlot(slot, result)]
+        if isinstance(result, Already):  # everybody was told: whoever asks again has not heard it
+            return [SendSlot(slot, messages.Committed(result.link, block))]
         self._book(candidate, result)
         # Votes beside a block without a certificate may be forged: who is said to have cast them may lack the block.
         voters = () if candidate.certificate is None else (vote.header.slot for vote in candidate.votes)
-        holders = frozenset({*slots, *voters})
-        return [Announce(messages.Committed(result, block), holders)]
+        return [Announce(messages.Committed(result.link, block), frozenset({slot, *voters}))]
 
-    def _book(self, candidate: Candidate, link: Link) -> None:
+    def _book(self, candidate: Candidate, appended: Appended) -> None:
         """What an appended block says of its slot."""
         header, solution = candidate.block.block.header, candidate.solution
-        slot = self._slot_of(header.proposer if solution is None else solution.solver)
-        self.credit[slot] += 1
-        contested = {annotation.index for annotation in link.annotations if annotation.mark is Mark.CONTESTED}
-        self._record(header.proposer).extend(index in contested for index in range(header.count))
+        if header.count > sum(annotation.mark is Mark.DUPLICATE for annotation in appended.link.annotations):
+            self.credit[self._slots.get(header.proposer if solution is None else solution.solver, 0)] += 1
+        whose: list[Recorder] = [self._slots.get(key, key) for key in appended.against]
+        self._record(self._slots.get(header.proposer, 0)).extend(header.count, whose)
+
+    def _restated(self, roster: Roster) -> None:
+        """An epoch is in force."""
+        if self._roster is not None and self._roster.epoch.generation != roster.epoch.generation:
+            # Other slots: their words do not add up with those of the ones before, nor do their deeds.
+            self._contradicting.clear()
+            self._records.clear()
+            self._slots.clear()
+        self._roster = roster
+        self._checker = certify.VoteChecker(roster)
+        self._slots.update((key.fingerprint, slot) for slot, key in roster.keys.items())
 
     def _presented(self, event: events.Presented) -> list[StorageEffect]:
         if event.own == event.head:
@@ -292,8 +310,7 @@ class Storage:
             return []
         self._contradicting.add(event.slot)
         # What nothing but words supports stops the chain only where not everybody who says it can be a liar (LIVE-1).
-        liars_max = (self._roster.epoch.slots - 1) // 2 if self._roster is not None and not event.proven else 0
-        if self._halted or len(self._contradicting) <= liars_max:
+        if self._halted or len(self._contradicting) <= (0 if event.proven else self._liars_max):
             self.dropped["a head that is not of this chain"] += 1
             return []
         self._halted = (
@@ -301,14 +318,16 @@ class Storage:
             f"{'does not reach' if event.own is None else 'contradicts'}: the ledger was rolled back or exchanged, "
             "and nothing is appended to it"
         )
-        answers = [
-            self._put_off(slot, candidate.block.block.id, self._halted)
-            for candidate in self._queue
-            for slot in sorted(self._waiting.pop(candidate.block.block.id))
-        ]
-        self._queue.clear()
-        self._queued_bytes = 0
+        waiting = [(slot, candidate.block.block.id) for slot, candidate in self._queue.clear()]
+        answers = [self._put_off(slot, block, self._halted) for slot, block in waiting]
+        for _, block in waiting:
+            del self._waiting[block]
         return [*answers, Halt(self._halted)]
+
+    @property
+    def _liars_max(self) -> int:
+        """How many slots of the epoch can be liars; nobody before one is in force."""
+        return 0 if self._roster is None else (self._roster.epoch.slots - 1) // 2
 
     def _is_member(self, slot: int) -> bool:
         """Whether the epoch in force binds a key to this slot; where not, that is counted."""
@@ -317,12 +336,8 @@ class Storage:
         self.dropped["not a member"] += 1
         return False
 
-    def _slot_of(self, fingerprint: bytes) -> int:
-        """The slot of a key; 0 for one that no slot has any more."""
-        return (self._roster.slot_of(fingerprint) if self._roster is not None else None) or 0
-
-    def _record(self, proposer: bytes) -> _Record:
-        return self._records.setdefault(self._slot_of(proposer), _Record())
+    def _record(self, slot: int) -> Record:
+        return self._records.setdefault(slot, Record(slot))
 
     def _refuse(self, slot: int, block: ParsedBlock, reason: str) -> SendSlot:
         self.dropped[reason] += 1
@@ -333,32 +348,17 @@ class Storage:
         return SendSlot(slot, messages.Answer(block, "wait", reason=reason))
 
 
-class _Record:
-    """What became of a slot's newest transactions: where too many are contested, it has to wait between blocks."""
-
-    def __init__(self) -> None:
-        self._contested: deque[bool] = deque(maxlen=limits.CONTESTED_WINDOW)
-        self._next = 0.0
-
-    def extend(self, contested: Iterable[bool]) -> None:
-        self._contested.extend(contested)
-
-    def is_due(self, now: float) -> bool:
-        """Whether a block may be taken now; where it may, the next one waits."""
-        if sum(self._contested) * 1_000 <= limits.CONTESTED_PERMILLE_MAX * limits.CONTESTED_WINDOW:
-            return True
-        if now < self._next:
-            return False
-        self._next = now + limits.CONTESTED_PAUSE_S
-        return True
-
-
 def _check_place(block: Block, roster: Roster, chain: WholeChain) -> None:
-    """The block's parent is a link, and its difficulty is what follows from it (decision 4)."""
+    """The block's parent is a link, not too old where that matters, and its difficulty follows from it (decision 4)."""
     header, epoch = block.header, roster.epoch
     if chain.link_hash(header.parent_height) != header.parent:
         raise VerificationError("the parent is not a committed link")
     rule, mining = epoch.settings.difficulty, epoch.settings.mining
+    if difficulty.is_outdated(rule, header.parent_height, chain.head_height(), chain.link_time_us):
+        raise VerificationError(
+            f"the parent, link {header.parent_height}, is more than {limits.PARENT_AGE_US_MAX // 1_000_000} s older "
+            "than the newest link, and the difficulty follows from it"
+        )
     wanted = difficulty.expected(rule, mining, epoch.slots, header.parent_height, chain.link_time_us)
     if header.difficulty != wanted:
         raise VerificationError(
@@ -366,8 +366,16 @@ def _check_place(block: Block, roster: Roster, chain: WholeChain) -> None:
         )
 
 
-def _size(candidate: Candidate) -> int:
-    return sum(map(len, candidate.block.block.transactions))
+def _one_each(votes: tuple[Vote, ...], roster: Roster) -> tuple[Vote, ...]:
+    """One vote for each slot of the epoch that has any: others count nowhere and may be many."""
+    return tuple({vote.header.slot: vote for vote in votes if vote.header.slot in roster.keys}.values())
+
+
+def _size_bytes(candidate: Candidate) -> int:
+    """Of what came: the transactions with the certificate, or with the votes that take its place."""
+    certificate, votes = candidate.certificate, candidate.votes
+    proof = (canonical.dumps(vote.value()) for vote in votes) if certificate is None else (certificate,)
+    return sum(map(len, (*candidate.block.block.transactions, *proof)))
 
 
 def _refused(block: ParsedBlock, reason: str) -> messages.Answer:

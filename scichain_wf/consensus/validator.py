@@ -5,18 +5,22 @@ restart cannot forget a vote that still counts. A verdict names the head it was 
 what was UNKNOWN or INVALID is judged again and a changed verdict is sent. A verdict counts in its epoch only: in the
 next one everything that is not linked is judged again. Verdicts of one tick share one signature.
 
+VALID and INVALID of one block at one head would convict this node (`evidence.contradict`). What is decided at a head
+stays so, since a `NodeLedger` only gains answers there; where a vote was forgotten, the answer is UNKNOWN.
+
 The puzzle is not judged: storage checks it, votes ignore it.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from scichain_wf import limits
 from scichain_wf.consensus import validity
 from scichain_wf.consensus.evidence import header_statement
+from scichain_wf.consensus.shares import Shares
 from scichain_wf.crypto import merkle
 from scichain_wf.crypto.hashing import Domain, digest
 from scichain_wf.errors import VerificationError
@@ -32,7 +36,11 @@ if TYPE_CHECKING:
 
 
 class NodeLedger(validity.Lookup, Protocol):
-    """What a node holds of the chain: its tail."""
+    """What a node holds of the chain: its tail.
+
+    From one `apply` to the next, `link_hash` and `contains` always say the same, and a `lookup` changes from UNKNOWN or
+    to it only: an honest validator must not be led to contradict itself.
+    """
 
     def apply(self, link: Link, block: Any, /) -> None:
         """Append the next link with its block, as `prepare` made it."""
@@ -63,13 +71,13 @@ class Validator:
         self._ledger = ledger
         self._witness = witness
         self._batch = 0
-        self._pending: dict[bytes, _Judged] = {}
-        self._seen: OrderedDict[bytes, _Judged] = OrderedDict()
-        self._seen_bytes = 0
-        self._open: dict[bytes, None] = {}  # of those, what was not VALID and may still become so
-        self._ahead: OrderedDict[bytes, ParsedBlock] = OrderedDict()
-        self._ahead_bytes = 0
-        self._voted: dict[bytes, _Votes] = {}
+        self._seen: Shares[bytes, _Judged] = Shares(limits.REMEMBERED_BYTES_MAX, limits.REMEMBERED_BLOCKS_MAX)
+        self._pending: dict[bytes, _Judged] = {}  # of those, what the next batch says
+        self._open: dict[bytes, _Judged] = {}  # of those, what was not VALID and may still become so
+        self._ahead: Shares[tuple[int, bytes], ParsedBlock] = Shares(
+            limits.REMEMBERED_BYTES_MAX, limits.BLOCKS_AHEAD_MAX
+        )
+        self._voted: defaultdict[bytes, _Votes] = defaultdict(_Votes)
         self.fresh: list[tuple[int, ParsedBlock]] = []
         self.equivocations: list[tuple[int, Statement, Statement]] = []
 
@@ -87,11 +95,12 @@ class Validator:
         """Nobody asks this node: what it would say is not said."""
         self._pending.clear()
 
-    def judge(self, block: ParsedBlock, roster: Roster | None, height: int) -> str:
+    def judge(self, block: ParsedBlock, sender: int, roster: Roster | None, height: int) -> str:
         """Give a verdict, for the block's proposer; it leaves with the next tick.
 
         Args:
             block: the block, whoever sent it: its signature says whose it is.
+            sender: slot that sent it, on whose account a block waits that is of an epoch to come.
             roster: the epoch in force, as far as this node knows; None before the first.
             height: of this node's head.
 
@@ -102,12 +111,13 @@ class Validator:
         if header.chain != self._chain:
             return "wrong chain"
         if roster is None or header.epoch > roster.number:
-            return self._keep_ahead(block)
+            if roster is not None and header.epoch > roster.number + limits.EPOCHS_AHEAD_MAX:
+                return "too far ahead"
+            self._ahead.put((sender, identity), sender, block, _size(block))  # whose it is, is not known yet
+            return ""
         slot = roster.slot_of(header.proposer)
         if slot is None:
             return "not a member"
-        if len(self._pending) >= limits.VERDICTS_PER_BATCH_MAX:
-            return "too many verdicts at once"  # nobody waits for one: the proposer's deadline takes over
         judged = self._seen.get(identity)
         if judged is None or judged.block.block.signature != block.block.signature:
             try:
@@ -119,33 +129,28 @@ class Validator:
                 refusal = str(error)
             self._heed(slot, block)
             judged = _Judged(slot, block, refusal, Entry(identity, Verdict.UNKNOWN))
-        judged.entry = self._entry(judged, height)
-        self._pending[identity] = judged
-        self._remember(judged)
+        self._say(judged, self._entry(judged, height))
+        for gone in self._seen.put(identity, slot, judged, _size(block)):
+            self._forget(gone)  # with what was not said yet: its proposer's deadline takes over
         return ""
 
     def grown(self, height: int, linked: bytes | None) -> None:
         """The ledger knows more (a head at `height` over block `linked`, or a past): judge again what was not VALID."""
         if linked is not None:
+            self._seen.discard(linked)
             self._forget(linked)
-        for identity in list(self._open):
-            judged = self._seen[identity]
+        for judged in list(self._open.values()):
             entry = self._entry(judged, height)
-            if entry != judged.entry and len(self._pending) < limits.VERDICTS_PER_BATCH_MAX:
-                judged.entry = entry
-                self._pending[identity] = judged
-                self._remember(judged)
+            if entry != judged.entry:
+                self._say(judged, entry)
 
     def restated(self, roster: Roster, height: int) -> None:
         """Another epoch is in force: votes of the one before count no more, so everything is judged under it."""
-        blocks = [judged.block for judged in self._seen.values()] + list(self._ahead.values())
-        self._seen.clear()
         self._open.clear()
-        self._ahead.clear()
         self._pending.clear()
-        self._seen_bytes = self._ahead_bytes = 0
-        for block in blocks:
-            self.judge(block, roster, height)
+        blocks = [(slot, judged.block) for slot, judged in self._seen.take()] + self._ahead.take()
+        for sender, block in blocks:
+            self.judge(block, sender, roster, height)
 
     def tick(self, roster: Roster, head: bytes, height: int) -> tuple[VerdictBatch, frozenset[int]] | None:
         """The signed batch of everything judged since the last tick at this head, and the slots it is for."""
@@ -169,7 +174,9 @@ class Validator:
         parent = self._ledger.link_hash(header.parent_height)
         if parent is not None and parent != header.parent:
             return _invalid(block.id, "the parent is not the link at its height")
-        votes = self._voted.setdefault(header.proposer, _Votes())
+        votes = self._voted[header.proposer]
+        if votes.forgot(header.sequence):
+            return Entry(block.id, Verdict.UNKNOWN)  # whatever was said of it: this does not contradict it
         if not votes.allows(header.sequence, block.id):
             return _invalid(block.id, "another block of this sequence number was found valid before")
         judgement = validity.judge(judged.block, self._ledger)
@@ -187,35 +194,17 @@ class Validator:
         if other is not None:
             self.equivocations.append((slot, other, header_statement(block.block)))
 
-    def _remember(self, judged: _Judged) -> None:
-        identity = judged.block.block.id
-        if identity not in self._seen:
-            self._seen_bytes += _size(judged.block)
-        self._seen[identity] = judged
-        if judged.entry.verdict is Verdict.VALID:
-            self._open.pop(identity, None)
+    def _say(self, judged: _Judged, entry: Entry) -> None:
+        judged.entry = entry
+        self._pending[entry.block] = judged
+        if entry.verdict is Verdict.VALID:
+            self._open.pop(entry.block, None)
         else:
-            self._open[identity] = None
-        while len(self._seen) > limits.REMEMBERED_BLOCKS_MAX or self._seen_bytes > limits.REMEMBERED_BYTES_MAX:
-            self._forget(next(iter(self._seen)))
+            self._open[entry.block] = judged
 
     def _forget(self, identity: bytes) -> None:
-        judged = self._seen.pop(identity, None)
-        if judged is not None:
-            self._seen_bytes -= _size(judged.block)
-            self._open.pop(identity, None)
-
-    def _keep_ahead(self, block: ParsedBlock) -> str:
-        """Keep a block of an epoch that this node does not know yet: whose it is, is not known either."""
-        if (
-            len(self._ahead) >= limits.BLOCKS_AHEAD_MAX
-            or self._ahead_bytes + _size(block) > limits.REMEMBERED_BYTES_MAX
-        ):
-            return "too far ahead"
-        if block.block.id not in self._ahead:
-            self._ahead[block.block.id] = block
-            self._ahead_bytes += _size(block)
-        return ""
+        self._open.pop(identity, None)
+        self._pending.pop(identity, None)
 
 
 def _size(block: ParsedBlock) -> int:
@@ -223,21 +212,24 @@ def _size(block: ParsedBlock) -> int:
 
 
 class _Votes:
-    """VALID votes for one proposer key. Below `_floor` nothing is remembered and so nothing is allowed."""
+    """VALID votes for one proposer key. Below `_floor` they are forgotten."""
 
     def __init__(self) -> None:
         self._blocks: dict[int, bytes] = {}
         self._floor = 0
 
+    def forgot(self, sequence: int) -> bool:
+        return sequence < self._floor
+
     def allows(self, sequence: int, block: bytes) -> bool:
-        return self._blocks.get(sequence, block) == block and (sequence >= self._floor or sequence in self._blocks)
+        return self._blocks.get(sequence, block) == block
 
     def cast(self, sequence: int, block: bytes) -> None:
         self._blocks[sequence] = block
         if len(self._blocks) > limits.SEQUENCES_REMEMBERED_MAX:
             oldest = min(self._blocks)
             del self._blocks[oldest]
-            self._floor = max(self._floor, oldest + 1)
+            self._floor = oldest + 1
 
 
 def _invalid(block: bytes, reason: str) -> Entry:

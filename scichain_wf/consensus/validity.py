@@ -77,15 +77,26 @@ class ParsedBlock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What V3 and V4 found. `unknown`: not everything could be decided."""
+    """What V3 and V4 found.
+
+    Attributes:
+        annotations: by transaction.
+        unknown: not everything could be decided.
+        contradicted: for each contested transaction, in order, the artifact of its first input that makes it so.
+    """
 
     annotations: tuple[Annotation, ...] = ()
     unknown: bool = False
+    contradicted: tuple[str, ...] = ()
 
     @property
     def conflict(self) -> bool:
-        """Whether a transaction is contested or a duplicate: then a quorum cannot have said VALID of this state."""
-        return any(annotation.mark in (Mark.CONTESTED, Mark.DUPLICATE) for annotation in self.annotations)
+        """Whether a transaction is contested: then a quorum cannot have said VALID of this state.
+
+        A duplicate is none: it says nothing that is not in the chain already, and who could make a block invalid by
+        being first with a copy of one of its transactions could do so to everybody's blocks (decision 7).
+        """
+        return any(annotation.mark is Mark.CONTESTED for annotation in self.annotations)
 
     def reasons_digest(self) -> bytes:
         """What a validator signs with INVALID."""
@@ -94,11 +105,12 @@ class Judgement:
 
 @dataclass(slots=True)
 class _Block:
-    """What earlier transactions of the block being judged added."""
+    """What earlier transactions of the block being judged added, and what they contradicted."""
 
     ids: set[tuple[bytes, bytes]] = field(default_factory=set)
     keys: set[bytes] = field(default_factory=set)
     versions: dict[str, set[bytes | None]] = field(default_factory=dict)
+    contradicted: list[str] = field(default_factory=list)
 
 
 def judge(block: ParsedBlock, ledger: Lookup) -> Judgement:
@@ -119,7 +131,8 @@ def judge(block: ParsedBlock, ledger: Lookup) -> Judgement:
             annotations.append(Annotation(index, Mark.KEY_CLASH))
         earlier.ids.add((key, leaf))
         earlier.keys.add(key)
-    return Judgement(tuple(sorted(annotations, key=lambda a: (a.index, a.mark))), unknown)
+    ordered = sorted(annotations, key=lambda a: (a.index, a.mark))
+    return Judgement(tuple(ordered), unknown, tuple(earlier.contradicted))
 
 
 def outputs(value: JsonObject) -> list[tuple[str, bytes | None]]:
@@ -142,6 +155,8 @@ def _judge_task(index: int, body: JsonObject, earlier: _Block, ledger: Lookup) -
             continue
         known = _known(item["uri"], digest_bytes(item["digest"]), earlier, ledger)
         if known is Known.OTHER:
+            if not contested:
+                earlier.contradicted.append(item["uri"])
             contested.append(f"{_shown(item['uri'])}: no recorded version has {item['digest']}")
         elif known is Known.UNKNOWN:
             unknown = True

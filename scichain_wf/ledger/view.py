@@ -95,6 +95,13 @@ class ChainView:
         """The block at `height`, split into its parts; errors as in `link_bytes`."""
         return self._frame(height, self.block_bytes(height))
 
+    def header(self, height: int) -> Header:
+        """The header of the block at `height`; errors as in `link_bytes`."""
+        try:
+            return Header.decode(self._frame(height, self._block(height)).header)
+        except DecodeError as error:
+            raise LedgerCorrupt(f"{keys.BLOCKS}: height {height}: {error}") from None
+
     def certificate_bytes(self, height: int) -> bytes | None:
         """The certificate at `height`, as stored; None for a link of mode `epoch`; errors as in `link_bytes`."""
         self._check_height(height)
@@ -121,10 +128,7 @@ class ChainView:
         frame = self._frame(height, self._block(height))
         if not 0 <= index < frame.count:
             raise UsageError(f"block {height} has {frame.count} transactions, and no number {index}")
-        try:
-            root = Header.decode(frame.header).root
-        except DecodeError as error:
-            raise LedgerCorrupt(f"{keys.BLOCKS}: height {height}: {error}") from None
+        root = self.header(height).root
         path = self._path_by_subtrees(height, index, frame, root)
         if path is None:
             leaves = [merkle.leaf_hash(frame.transaction(number)) for number in range(frame.count)]

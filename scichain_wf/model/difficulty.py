@@ -68,6 +68,17 @@ def anchors(parent_height: int) -> tuple[int, int] | None:
     return None if period <= 0 else ((period - 1) * limits.RETARGET_LINKS, period * limits.RETARGET_LINKS)
 
 
+def is_outdated(difficulty: Difficulty, parent_height: int, head_height: int, time_us: Callable[[int], int]) -> bool:
+    """Whether a parent is too old for a block that would follow the link at `head_height`.
+
+    Only where the difficulty follows from the parent: elsewhere an old one gains nothing. `time_us` as in `expected`,
+    of these two heights.
+    """
+    if difficulty.rule == "fixed":
+        return False
+    return time_us(head_height) - time_us(parent_height) > limits.PARENT_AGE_US_MAX
+
+
 def needed(size: int) -> range:
     """Heights of the anchors below `size` that blocks on the newest of so many links, or on later ones, follow from."""
     newest = max(size - 1, 0) // limits.RETARGET_LINKS

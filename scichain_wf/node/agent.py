@@ -18,13 +18,13 @@ from scichain_wf import keystore, limits
 from scichain_wf.consensus import effects, events, membership, messages
 from scichain_wf.consensus.agent import Agent
 from scichain_wf.consensus.timing import Timing
-from scichain_wf.crypto import puzzle
 from scichain_wf.crypto.signing import SigningKey, VerifyKey
 from scichain_wf.errors import DecodeError, PeerError, VerificationError
 from scichain_wf.ledger.prepared import prepared
 from scichain_wf.node import process, shm, wire
 from scichain_wf.node.intake import Intake
 from scichain_wf.node.log import Log
+from scichain_wf.node.mining import Miner
 from scichain_wf.node.peers import Peers
 from scichain_wf.node.pump import Pump
 from scichain_wf.node.tail import Tail
@@ -75,7 +75,8 @@ class AgentNode:
         self._fatal: BaseException | None = None
         self._filter_wanted = False
         self._checkpoint = ""
-        self._mining: set[bytes] = set()
+        self._miner = Miner(self.slot)
+        self._mining: asyncio.Handle | None = None
 
     # --- life ---------------------------------------------------------------------------------------
     async def run(self) -> None:
@@ -103,6 +104,7 @@ class AgentNode:
             await self._peers.close()
             self._tail.close()
             shm.remove(shm.tail_directory(self._chain, self.slot))
+        self.log.info("ended", dropped=dict(self._core.dropped))
         left = self._pump.intake.pending
         if left:
             self.log.warning("ending with records that are not committed: they stay in the outbox", pending=left)
@@ -147,11 +149,12 @@ class AgentNode:
                 self._peers.send(slot, message.kind, message.encode())
             case effects.SendStorage(message):
                 self._to_storage(message.kind, message.encode())
-            case effects.Mine(block, solver, difficulty):
-                self._mining.add(block)
-                self._loop.call_soon(self._mine, block, solver, difficulty, 0)
-            case effects.StopMining(block):
-                self._mining.discard(block)
+            case effects.Mine():
+                self._miner.begin(effect)
+                if self._mining is None:
+                    self._mining = self._loop.call_soon(self._mine)
+            case effects.StopMining():
+                self._miner.stop(effect)
             case effects.Settled(ids):
                 for identity in ids:
                     self._data.pop(identity, None)
@@ -174,16 +177,11 @@ class AgentNode:
         self._timer = None
         self._feed(events.Tick())
 
-    def _mine(self, block: bytes, solver: bytes, difficulty: int, start: int) -> None:
-        """A few attempts at a time, so that votes and hooks never wait for a puzzle."""
-        if block not in self._mining:
-            return
-        nonce = puzzle.solve(block, solver, difficulty, start, limits.MINING_ATTEMPTS)
-        if nonce is None:
-            self._loop.call_soon(self._mine, block, solver, difficulty, start + limits.MINING_ATTEMPTS)
-        else:
-            self._mining.discard(block)
-            self._feed(events.Solved(block, nonce))
+    def _mine(self) -> None:
+        solved = self._miner.advance()
+        self._mining = None if self._miner.is_idle else self._loop.call_soon(self._mine)
+        if solved is not None:
+            self._feed(solved)
 
     def _submit(self, items: list[Item]) -> None:
         self._data.update((item.id, item.data) for item in items)
@@ -194,21 +192,11 @@ class AgentNode:
     # --- peers --------------------------------------------------------------------------------------
     def _from_peer(self, slot: int, kind: int, payload: bytes) -> None:
         try:
-            message = messages.decode(kind, payload)
-            block = prepared(message.block) if isinstance(message, messages.Propose) else None
+            event = peer_event(slot, kind, payload)
         except DecodeError:
-            self._core.dropped["malformed"] += 1
+            self._core.dropped["malformed message"] += 1
             raise
-        if block is not None:
-            self._feed(events.ProposalReceived(slot, block))
-        elif isinstance(message, messages.Verdicts):
-            self._feed(events.VerdictsReceived(slot, message.batch))
-        elif isinstance(message, messages.Puzzle):
-            self._feed(events.PuzzleReceived(slot, message))
-        elif isinstance(message, messages.Found):
-            self._feed(events.SolutionReceived(slot, message))
-        else:
-            raise DecodeError(f"a message of kind {kind} is not for an agent's peer to send")
+        self._feed(event)
 
     def _peer_changed(self, slot: int, up: bool) -> None:
         self.log.info("channel to a peer", slot=slot, up=up)
@@ -336,3 +324,21 @@ class AgentNode:
 
     def _note(self, text: str) -> None:
         self.log.warning("channel to storage", reason=text)
+
+
+def peer_event(slot: int, kind: int, payload: bytes) -> events.AgentEvent:
+    """What the core is told of a frame that the agent of `slot` sent.
+
+    Raises:
+        DecodeError: it cannot be read, or is not for an agent's peer to send.
+    """
+    match messages.decode(kind, payload):
+        case messages.Propose(block):
+            return events.ProposalReceived(slot, prepared(block))
+        case messages.Verdicts(batch):
+            return events.VerdictsReceived(slot, batch)
+        case messages.Puzzle() as asked:
+            return events.PuzzleReceived(slot, asked)
+        case messages.Found() as found:
+            return events.SolutionReceived(slot, found)
+    raise DecodeError(f"a message of kind {kind} is not for an agent's peer to send")

@@ -9,21 +9,22 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from scichain_wf.consensus.messages import Answer
-from scichain_wf.consensus.storage import Already, Append, Candidate, Outcome, Storage
+from scichain_wf.consensus.storage import Append, Appended, Candidate, Outcome, Storage
 from scichain_wf.errors import InvariantViolation
 from scichain_wf.ledger.prepared import PreparedBlock, prepared
 from scichain_wf.model.checkpoint import Checkpoint
-from scichain_wf.model.link import Link, Mode
+from scichain_wf.model.link import Mode
 from scichain_wf.node.chain import WRITER, replace_file
 from scichain_wf.node.lookups import ChainLookup
 
 if TYPE_CHECKING:
-    from scichain_wf.consensus.storage import Decision
+    from scichain_wf.consensus.messages import Answer
+    from scichain_wf.consensus.storage import Already, Decision
     from scichain_wf.crypto.signing import SigningKey
     from scichain_wf.ledger.layout import ChainLayout
     from scichain_wf.ledger.store import AppendBatch, ChainStore
     from scichain_wf.model.block import Block
+    from scichain_wf.model.link import Link
 
 
 class Committer:
@@ -60,15 +61,13 @@ class Committer:
         self.publish()
         return links
 
-    def _do(self, batch: AppendBatch, candidate: Candidate, decision: Decision) -> Link | Answer:
-        if isinstance(decision, Already):
-            return decision.link
+    def _do(self, batch: AppendBatch, candidate: Candidate, decision: Decision) -> Appended | Already | Answer:
         if not isinstance(decision, Append):
             return decision
         block = candidate.block
         if not isinstance(block, PreparedBlock):
             raise InvariantViolation("a candidate that was not parsed by the ledger's rules")
-        return batch.append(
+        link = batch.append(
             block,
             mode=decision.mode,
             certificate=decision.certificate,
@@ -77,6 +76,7 @@ class Committer:
             writer=WRITER,
             time_us=_now_us(),
         )
+        return Appended(link, decision.against)
 
     def publish(self) -> str:
         """Sign and publish the head of the last commit; returns the note."""

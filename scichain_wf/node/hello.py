@@ -1,7 +1,7 @@
 """How an agent's channel to the storage node begins: what it says of itself, and where the chain begins for it.
 
 An agent says what it has of the chain before it is told anything: a storage node whose ledger went back in time is
-noticed here (SAFE-7). Its newest checkpoint is proof, since this node signed it; its newest link is its word.
+noticed by that (SAFE-7; `consensus.rollback`).
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from scichain_wf import limits
-from scichain_wf.consensus.events import Presented
+from scichain_wf.consensus import rollback
 from scichain_wf.crypto.hashing import DIGEST_BYTES
-from scichain_wf.errors import DecodeError, PeerError, VerificationError
+from scichain_wf.errors import DecodeError, PeerError
 from scichain_wf.ledger.batch import full_subtrees
 from scichain_wf.model import difficulty
 from scichain_wf.model.checkpoint import Checkpoint
 from scichain_wf.node import wire
+from scichain_wf.node.lookups import ChainLookup
 
 if TYPE_CHECKING:
+    from scichain_wf.consensus.events import Presented
     from scichain_wf.consensus.membership import Join
     from scichain_wf.crypto.signing import VerifyKey
     from scichain_wf.ledger.view import ChainView
@@ -63,17 +65,8 @@ class Hello:
 
 
 def presented(view: ChainView, hello: Hello, storage: VerifyKey) -> list[Presented]:
-    """What the agent has, beside what this chain has there. A checkpoint that is not this node's says nothing."""
-    slot, found = hello.join.slot, []
-    if hello.head is not None:
-        height, head = hello.head
-        own = view.tree_node(0, height) if height < view.size else None
-        found.append(Presented(slot, height, head, own, proven=False))
-    note = hello.checkpoint
-    if note is not None and note.chain == view.chain_id and note.size > 0 and _is_signed(note, storage):
-        own = view.root(note.size) if note.size <= view.size else None
-        found.append(Presented(slot, note.size - 1, note.root, own))
-    return found
+    """What the agent has, beside what this chain has there."""
+    return rollback.presented(hello.join.slot, hello.head, hello.checkpoint, ChainLookup(view), storage)
 
 
 def welcome(view: ChainView, start: int) -> dict[str, object]:
@@ -83,11 +76,3 @@ def welcome(view: ChainView, start: int) -> dict[str, object]:
         "nodes": [view.tree_node(*node).hex() for node in full_subtrees(start)],
         "anchors": [[height, view.link(height).time_us] for height in difficulty.needed(start)],
     }
-
-
-def _is_signed(note: Checkpoint, storage: VerifyKey) -> bool:
-    try:
-        note.verify_storage(storage)
-    except VerificationError:
-        return False
-    return True

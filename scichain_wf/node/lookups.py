@@ -41,6 +41,19 @@ class ChainLookup:
         """See `WholeChain`."""
         return self._view.link(height).time_us
 
+    def head_height(self) -> int:
+        """See `WholeChain`."""
+        return self._view.size - 1
+
+    def root(self, size: int, /) -> bytes | None:
+        """See `consensus.rollback.DurableChain`."""
+        return self._view.root(size) if size <= self._view.size else None
+
+    def recorder(self, uri: str, /) -> bytes | None:
+        """See `WholeChain`."""
+        first = next(self._view.versions(uri), None)
+        return None if first is None else self._view.header(first.height).proposer
+
     def proposal(self, proposer: bytes, sequence: int, /) -> tuple[int, bytes] | None:
         """See `WholeChain`."""
         return self._view.proposal(proposer, sequence)

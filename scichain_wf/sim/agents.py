@@ -80,7 +80,7 @@ class AgentProcess:
         self._checkpoint: bytes | None = None
         self._timer: Handle | None = None
         self._due: float | None = None
-        self._searches: dict[bytes, tuple[Handle, float]] = {}
+        self._searches: dict[tuple[int, bytes], tuple[Handle, float]] = {}
         self._voted: object = None
         world.network.boot(self.slot)
         self.feed(events.ClockSet(START_US))
@@ -269,13 +269,13 @@ class AgentProcess:
             case effects.SendStorage(message):
                 self.world.tally.asked(message)
                 self.send(0, message)
-            case effects.Mine(block, solver, difficulty):
-                nonce, attempts = self.world.puzzles.search(block, solver, difficulty)
-                hashes = self.world.config.hashes_per_s
-                handle = self.world.kernel.after(attempts / hashes, self._solved, block, nonce)
-                self._searches[block] = handle, self.world.now
-            case effects.StopMining(block):
-                self._stop(block)
+            case effects.Mine(slot, block):
+                nonce, attempts = self.world.puzzles.search(effect)
+                took_s = attempts / self.world.config.hashes_per_s
+                handle = self.world.kernel.after(took_s, self._solved, slot, block, nonce)
+                self._searches[slot, block] = handle, self.world.now
+            case effects.StopMining(slot, block):
+                self._stop(slot, block)
             case effects.Settled(ids):
                 self._settle(ids)
             case effects.GivenUp(ids, reason):
@@ -300,12 +300,12 @@ class AgentProcess:
         else:
             self._step(events.Tick(), max(self._clock(), at))  # rounding must not make it too early
 
-    def _solved(self, block: bytes, nonce: int) -> None:
-        self._stop(block)
-        self.feed(events.Solved(block, nonce))
+    def _solved(self, slot: int, block: bytes, nonce: int | None) -> None:
+        self._stop(slot, block)
+        self.feed(events.Solved(slot, block, nonce))
 
-    def _stop(self, block: bytes) -> None:
-        search = self._searches.pop(block, None)
+    def _stop(self, slot: int, block: bytes) -> None:
+        search = self._searches.pop((slot, block), None)
         if search is not None:
             search[0].cancel()
             self.world.tally.hashes += (self.world.now - search[1]) * self.world.config.hashes_per_s

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class OneValidPerSequence(Checker):
-    """SAFE-2: under one key, a validator gives VALID to at most one block per (proposer key, sequence)."""
+    """SAFE-2: under one key, a validator gives VALID to at most one block per (proposer key, sequence).
+
+    And VALID and INVALID of one block at one head, which would convict an honest key, never come of one.
+    """
 
     tag: ClassVar[str] = "SAFE-2"
 
@@ -25,6 +28,7 @@ class OneValidPerSequence(Checker):
         super().__init__(premises, book)
         self._named: dict[bytes, tuple[bytes, int]] = {}
         self._valid: dict[tuple[bytes, bytes, int], bytes] = {}
+        self._decided: dict[tuple[bytes, bytes, bytes], Verdict] = {}
 
     def handlers(self) -> dict[type, Handler]:
         return {observe.Sent: self._sent, observe.Voted: self._voted}
@@ -39,6 +43,10 @@ class OneValidPerSequence(Checker):
         if what.slot in self._premises.liars:
             return
         for entry in what.batch.entries:
+            if entry.verdict is not Verdict.UNKNOWN:
+                said = self._decided.setdefault((what.key, what.batch.header.head, entry.block), entry.verdict)
+                if said is not entry.verdict:
+                    self.fail(f"slot {what.slot} called one block VALID and INVALID at one head")
             named = self._named.get(entry.block)
             if named is None or entry.verdict is not Verdict.VALID:
                 continue

@@ -87,10 +87,10 @@ class SimConfig:
     measure_memory: bool = False
 
     def __post_init__(self) -> None:
-        at_least_0 = ("duration_s", "drain_s", "rate", "sync_s", "detect_s", "reconnect_s", "join_s", "checkpoint_s")
-        for name in at_least_0:
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative")
+        seconds = ("duration_s", "drain_s", "sync_s", "detect_s", "reconnect_s", "join_s", "checkpoint_s")
+        for name, most in (("rate", limits.SIM_RATE_MAX), *((name, limits.SIM_SECONDS_MAX) for name in seconds)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ConfigError(f"{name} is {getattr(self, name)}; allowed is 0 to {most:,.0f}")
         for name in ("sources", "edited", "tampered", "unresolved", "again"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; a share is between 0 and 1")
@@ -109,7 +109,10 @@ class SimConfig:
             raise ConfigError(f"mining is {self.mining!r}; allowed is own or race")
         if self.quorum not in ("majority", "byzantine"):
             raise ConfigError(f"quorum is {self.quorum!r}; allowed is majority or byzantine")
-        Latency.parse(self.latency)
+        try:
+            Latency.parse(self.latency)
+        except ConfigError as error:
+            raise ConfigError(f"latency {error}") from None
 
     @property
     def settings(self) -> Settings:

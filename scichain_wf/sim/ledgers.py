@@ -281,10 +281,27 @@ class ChainView:
         """See `WholeChain`."""
         return self.link(height).time_us
 
+    def head_height(self) -> int:
+        """See `WholeChain`."""
+        return self.size - 1
+
     def proposal(self, proposer: bytes, sequence: int, /) -> tuple[int, bytes] | None:
         """See `WholeChain`."""
         above = self._added.proposal(proposer, sequence, self.size)
         return above or self._history.proposal(proposer, sequence, self._durable - 1)
+
+    def root(self, size: int, /) -> bytes | None:
+        """See `consensus.rollback.DurableChain`."""
+        return self._history.root(size) if size <= self._durable else None
+
+    def recorder(self, uri: str, /) -> bytes | None:
+        """See `WholeChain`."""
+        for height, _ in self._history.versions.get(uri, ()):
+            if height < self._durable:
+                return self._history.blocks[height].block.header.proposer
+        for height, _ in self._added.versions.get(uri, ()):
+            return self.added[height - self._durable][1].block.header.proposer
+        return None
 
     def _under(self, key: bytes) -> list[bytes]:
         return self._history.under(key, 0, self._durable - 1) + self._added.under(key, 0, self.size)

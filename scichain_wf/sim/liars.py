@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from scichain_wf.consensus import messages
+from scichain_wf.consensus import effects, messages
 from scichain_wf.sim.agents import AgentProcess
-from scichain_wf.sim.lies import LIES, Lie
+from scichain_wf.sim.lies import LIES
+from scichain_wf.sim.lies.lie import Lie
 
 if TYPE_CHECKING:
     from scichain_wf.consensus.events import Item
@@ -22,6 +23,10 @@ class LyingProcess(AgentProcess):
         super().boot()
         random = self.world.kernel.rng(f"liar {self.slot}")
         self.lie = self.lie_type(self.slot, self.world.config.nodes, self.key, random)
+        self.lie.search = self._search
+
+    def _search(self, block: bytes, solver: bytes, difficulty: int) -> int | None:
+        return self.world.puzzles.search(effects.Mine(self.slot, block, solver, difficulty))[0]
 
     def taken(self, items: tuple[Item, ...]) -> tuple[Item, ...]:
         """What goes into this node's blocks."""

@@ -11,6 +11,7 @@ from scichain_wf.crypto import puzzle
 if TYPE_CHECKING:
     from random import Random
 
+    from scichain_wf.consensus.effects import Mine
     from scichain_wf.model.epoch import Epoch
 
 
@@ -26,14 +27,18 @@ class Puzzles:
         self._random, self._real = random, real
         self._found: dict[tuple[bytes, bytes, int], int] = {}
 
-    def search(self, block: bytes, solver: bytes, difficulty: int) -> tuple[int, int]:
-        """The nonce, and how many hashes it takes to find it."""
+    def search(self, wanted: Mine) -> tuple[int | None, int]:
+        """The nonce, and how many hashes it takes to find it, or to give up."""
+        block, solver, difficulty = wanted.block, wanted.solver, wanted.difficulty
         if self._real:
-            nonce = puzzle.solve(block, solver, difficulty) or 0
-            return nonce, nonce + 1
+            found = puzzle.solve(block, solver, difficulty, 0, wanted.attempts_max)
+            return found, (wanted.attempts_max or 0) if found is None else found + 1
         attempts = 1 + int(self._random.expovariate(16.0**-difficulty))
+        if wanted.attempts_max is not None and attempts > wanted.attempts_max:
+            return None, wanted.attempts_max
         nonce = min(attempts, limits.INTEGER_MAX)
-        self._found[block, solver, nonce] = difficulty
+        solves = block, solver, nonce
+        self._found[solves] = max(difficulty, self._found.get(solves, 0))
         return nonce, attempts
 
     def solves(self, block: bytes, solver: bytes, nonce: int, difficulty: int) -> bool:

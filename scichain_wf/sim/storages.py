@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scichain_wf import limits
-from scichain_wf.consensus import effects, events, membership, messages, storage
+from scichain_wf.consensus import effects, events, membership, messages, rollback, storage
 from scichain_wf.errors import DecodeError, VerificationError
 from scichain_wf.model import difficulty
 from scichain_wf.model.certificate import certificate_digest
@@ -124,18 +124,13 @@ class StorageProcess:
         self.replay(slot, start)
 
     def _presented(self, slot: int, hello: control.Hello) -> list[events.Presented]:
-        """What the agent has, beside what this chain has there: its word, and what storage's own signature proves."""
-        said, disk = [], self.world.disk
-        if hello.head is not None:
-            own = disk.begin().link_hash(hello.height)
-            said.append(events.Presented(slot, hello.height, hello.head, own, proven=False))
+        """What the agent has, beside what this chain has there."""
+        head = None if hello.head is None else (hello.height, hello.head)
         try:
             note = Checkpoint.parse(hello.checkpoint or b"")
-            note.verify_storage(self.world.storage_key.public)
-        except (DecodeError, VerificationError):
-            return said
-        root = disk.history.root(note.size) if note.size <= disk.size else None
-        return [*said, events.Presented(slot, note.size - 1, note.root, root)]
+        except DecodeError:
+            note = None
+        return rollback.presented(slot, head, note, self.world.disk.begin(), self.world.storage_key.public)
 
     def _anchors(self, size: int) -> tuple[tuple[int, int], ...]:
         """Of the links below `size`, those whose times a difficulty may follow from."""
@@ -194,8 +189,8 @@ class StorageProcess:
         if isinstance(decision, storage.Append):
             block, annotations = candidate.block, decision.annotations
             link = self.append(view, block, decision.mode, decision.certificate, decision.epoch, annotations)
-            return storage.Outcome(candidate, link)
-        return storage.Outcome(candidate, decision.link if isinstance(decision, storage.Already) else decision)
+            return storage.Outcome(candidate, storage.Appended(link, decision.against))
+        return storage.Outcome(candidate, decision)
 
     def append(
         self,

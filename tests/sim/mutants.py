@@ -273,6 +273,7 @@ def slow(at: float, until: float, seconds: float) -> Fault:
 
 FORGERS = replace(quiet(3), lies=((1, "forge"), (2, "forge"), (3, "forge")))
 BUSY = quiet(again=0.5, rate=40.0, sync_s=0.2)
+TAMPERED = quiet(tampered=0.5, rate=40.0, sync_s=0.2)
 FEW_LINKS = patched(limits, "SYNC_LINKS_MAX", 4)
 MUTANTS = (
     Mutant(
@@ -291,7 +292,12 @@ MUTANTS = (
     Mutant(
         "a query is answered from what is not synced",
         "SAFE-3",
-        replace(quiet(3, again=0.9, rate=30.0, sync_s=0.2, duration_s=2.0, seed=5), faults=(crash(0.9, 1.0, 1),)),
+        # Only what asks for storage's own verdict can be in the group after the link by which slot 1 joins again.
+        replace(
+            quiet(4, again=0.9, rate=30.0, sync_s=0.2, duration_s=2.0, seed=3),
+            faults=(crash(0.5, 0.9, 1),),
+            lies=((2, "withhold"),),
+        ),
         storage_type=AnswersFromMemory,
     ),
     Mutant("a quorum of one less", "SAFE-4", quiet(), (patched(Epoch, "quorum_slots", one_less),)),
@@ -307,7 +313,9 @@ MUTANTS = (
         replace(quiet(quorum="byzantine"), lies=((3, "withhold"), (4, "push"))),
         (patched(VoteChecker, "bad_votes", lambda *_: ()),),
     ),
-    Mutant("the reasons of a verdict are not signed", "SAFE-4", BUSY, (patched(Entry, "leaf", leaf_without_reasons),)),
+    Mutant(
+        "the reasons of a verdict are not signed", "SAFE-4", TAMPERED, (patched(Entry, "leaf", leaf_without_reasons),)
+    ),
     Mutant("storage judges nothing", "SAFE-5", FORGERS, (patched(storage_module, "validity", NO_JUDGE),)),
     Mutant("the append trusts the certificate", "SAFE-5", FORGERS, storage_type=Trusting),
     Mutant("the append trusts what a quorum said", "SAFE-6", BUSY, storage_type=Trusting),

@@ -67,12 +67,26 @@ def test_one_valid_per_sequence() -> None:
     s.builder.sequences[1] -= 1
     other, unseen = s.builder.block(1, (s.task("b"),)), s.builder.block(1, (s.task("c"),))
     s.tell(*(observe.Sent(1, 2, messages.Propose(block)) for block in (one, other, one)))
-    s.tell(observe.Voted(2, b"k", batch(s, 2, (one, Verdict.VALID), (other, Verdict.INVALID), (unseen, Verdict.VALID))))
+    s.tell(observe.Voted(2, b"k", batch(s, 2, (one, Verdict.VALID), (other, Verdict.UNKNOWN), (unseen, Verdict.VALID))))
     s.tell(observe.Voted(2, b"k", batch(s, 2, (one, Verdict.VALID))))
     s.tell(observe.Voted(2, b"later key", batch(s, 2, (other, Verdict.VALID))))
     s.tell(observe.Voted(3, b"liar", batch(s, 3, (one, Verdict.VALID), (other, Verdict.VALID))))
     with broken("SAFE-2", "slot 2 called two blocks of sequence 1"):
         s.tell(observe.Voted(2, b"k", batch(s, 2, (other, Verdict.VALID))))
+
+
+def test_no_two_verdicts_of_one_block_and_head() -> None:
+    """Spec: SAFE-2."""
+    s = Story(Premises(verify, liars=frozenset({3})), only="SAFE-2")
+    block = s.builder.block(1, (s.task("a"),))
+    at = {verdict: batch(s, 2, (block, verdict)) for verdict in Verdict}
+    elsewhere = replace(at[Verdict.INVALID], header=replace(at[Verdict.INVALID].header, head=bytes(32)))
+    honest = (at[Verdict.VALID], at[Verdict.UNKNOWN], elsewhere, at[Verdict.VALID])
+    s.tell(*(observe.Voted(2, b"k", said) for said in honest))
+    s.tell(*(observe.Voted(3, b"liar", said) for said in at.values()))
+    s.tell(observe.Voted(2, b"later key", at[Verdict.INVALID]))
+    with broken("SAFE-2", "slot 2 called one block VALID and INVALID at one head"):
+        s.tell(observe.Voted(2, b"k", at[Verdict.INVALID]))
 
 
 def test_durable_before_sent() -> None:

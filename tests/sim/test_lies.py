@@ -12,7 +12,8 @@ from scichain_wf.crypto.hashing import Domain
 from scichain_wf.model.block import Block
 from scichain_wf.model.certificate import QuorumCertificate
 from scichain_wf.model.verdict import Verdict, VerdictBatch
-from scichain_wf.sim.lies import LIES, Lie
+from scichain_wf.sim.lies import LIES
+from scichain_wf.sim.lies.lie import Lie
 from tests.builders import ChainBuilder
 from tests.unit.consensus.cluster import item
 

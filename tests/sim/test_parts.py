@@ -1,4 +1,4 @@
-"""Keys, ledgers, disk, puzzles and settings of a simulated world."""
+"""Keys, ledgers, disk and settings of a simulated world."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from scichain_wf.sim.disk import Disk
 from scichain_wf.sim.kernel import Kernel
 from scichain_wf.sim.keys import SimKeys
 from scichain_wf.sim.ledgers import ChainView, Histories, History, NodeView
-from scichain_wf.sim.puzzles import Puzzles
 from tests.builders import ChainBuilder
 
 X, Y, Z = (sha256(name) for name in (b"x", b"y", b"z"))
@@ -59,25 +58,6 @@ def test_a_key_is_the_same_for_the_same_name_and_real_keys_are_ed25519() -> None
     assert VerifyKey.from_bytes(real.make("a").public.raw).is_valid(Domain.BLOCK, signature, b"data")
     assert cheap.make("a").sign(Domain.BLOCK, b"data") != signature
     assert not SimKeys(real=False).is_valid(cheap.make("a").public.raw, "block", signature, b"data")
-
-
-# --- puzzles ----------------------------------------------------------------------------------------
-@pytest.mark.parametrize("real", [False, True])
-def test_only_a_search_gives_a_solution(real: bool) -> None:
-    puzzles = Puzzles(Kernel(1).rng("x"), real=real)
-    nonce, attempts = puzzles.search(X, Y, 2)
-    assert attempts >= 1
-    assert puzzles.solves(X, Y, nonce, 2)
-    assert puzzles.solves(X, Y, nonce, 1)
-    assert not puzzles.solves(X, Y, nonce + 1, 2)
-    assert not puzzles.solves(X, Z, nonce, 2)
-    assert not puzzles.solves(Z, Y, nonce, 2)
-
-
-def test_a_harder_puzzle_takes_sixteen_times_as_long() -> None:
-    puzzles = Puzzles(Kernel(1).rng("x"), real=False)
-    means = [sum(puzzles.search(X, Y, d)[1] for _ in range(4_000)) / 4_000 for d in (2, 3, 4)]
-    assert means == pytest.approx([16**2, 16**3, 16**4], rel=0.1)
 
 
 # --- ledgers ----------------------------------------------------------------------------------------
@@ -317,6 +297,22 @@ def test_known_beats_everything_that_is_less(chain: Chain) -> None:
     assert view.lookup(chain.uri("b"), Z) is Known.OTHER
     assert view.lookup(chain.uri("c"), Z) is Known.UNHASHED
     assert view.lookup(chain.uri("d"), Z) is Known.NEW
+
+
+def test_who_recorded_a_file_first_is_found_on_disk_and_on_top(chain: Chain) -> None:
+    """And not in links that follow on another disk."""
+    history = History()
+    for link, block in chain.links:
+        history.add(link, block, None)
+    first, uri = chain.links[0], chain.uri("a")
+    proposer = first[1].block.header.proposer
+    assert ChainView(history, 6).recorder(uri) == proposer
+    assert ChainView(history, 6).recorder(chain.uri("d")) is None
+    view = ChainView(history, 0)
+    assert view.recorder(uri) is None
+    view.append(*first, None)
+    assert view.recorder(uri) == proposer
+    assert [ChainView(history, 5).root(size) for size in (5, 6)] == [history.root(5), None]
 
 
 # --- settings ---------------------------------------------------------------------------------------

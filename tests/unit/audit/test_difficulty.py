@@ -79,3 +79,14 @@ def test_a_block_whose_parent_is_not_before_it_has_no_difficulty_of_its_own(chai
     found = ids(appended(chain.root, candidate, chain=chain))
     assert "SC-CHAIN-051" in found or "SC-CHAIN-052" in found
     assert "SC-CHAIN-056" not in found
+
+
+@pytest.mark.parametrize(("older_us", "found"), [(0, set()), (1, {"SC-CHAIN-058"})])
+def test_a_parent_too_old_for_its_difficulty_is_found(chain: DiskChain, older_us: int, found: set[str]) -> None:
+    builder = chain.builder
+    block = builder.block(2, [builder.task("x")])
+    between, append_us = builder.quorum(builder.block(1, [builder.task("between")])), 1_000
+    builder.now_us = builder.link_times_us[-1] + limits.PARENT_AGE_US_MAX + older_us - append_us
+    chain.append(between)
+    result = appended(chain.root, builder.quorum(block), chain=chain)
+    assert ids(result) == found

@@ -81,56 +81,6 @@ def test_no_check_claims_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("no promise was checked\n")
 
 
-@pytest.mark.parametrize(
-    ("option", "allowed"),
-    [
-        ("--nodes=0", "1<=x<=10000"),
-        ("--nodes=10001", "1<=x<=10000"),
-        ("--duration=-1", "0 to 10,000,000"),
-        ("--duration=nan", "0 to 10,000,000"),
-        ("--rate=x", "0 to 1,000,000"),
-        ("--latency=wifi", "infiniband, ethernet, microseconds"),
-        ("--latency=lognormal:250", "lognormal:MEDIAN:SIGMA"),
-        ("--difficulty=7", "0 to 6 nor adaptive"),
-        ("--mining=all", "'own', 'race'"),
-        ("--quorum=all", "'majority', 'byzantine'"),
-        ("--storage-weight=0", "decisive nor 1 to 10000"),
-        ("--tail-links=0", "1<=x"),
-        ("--faults=crash,flood", "none, all, crash, storage"),
-        ("--liars=4", "slots 1 to 3"),
-        ("--seeds=0", "x>=1"),
-        ("--fault=crash", "KIND:AT:UNTIL"),
-        ("--fault=flood:1:2", "one of crash"),
-        ("--fault=crash:2:1:1", "KIND:AT:UNTIL"),
-        ("--fault=crash:0:inf:1", "KIND:AT:UNTIL"),
-        ("--fault=crash:1:2:x", "KIND:AT:UNTIL"),
-        ("--fault=crash:1:2:4", "slots are 1 to 3"),
-        ("--fault=crash:1:2:0", "slots are 1 to 3"),
-        ("--fault=crash:1:2:1,2", "slots are 1 to 3"),
-        ("--fault=storage:1:2:1", "0 is storage"),
-        ("--fault=cut:1:2:1,1", "slots are 1 to 3"),
-        ("--fault=partition:1:2", "slots are 1 to 3"),
-        ("--fault=loss:1:2::1.5", "not above 1"),
-        ("--fault=skew:1:2:1", "above 0"),
-        ("--lie=1:truth", "equivocate, withhold"),
-        ("--lie=x:push", "SLOT:LIE"),
-        ("--lie=4:push", "slots 1 to 3"),
-        ("--json=nowhere/x.json", "in a directory that is there"),
-        ("--plot=.", "in a directory that is there"),
-    ],
-)
-def test_bad_value_names_the_option_and_what_is_allowed(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, allowed: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert cli.run([*SMALL, option]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    assert option.partition("=")[0] in said.err
-    assert allowed in said.err
-
-
 def test_json_is_the_same_but_for_the_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "run.json"
     assert cli.run([*SMALL, "--json=-"]) == 0
@@ -175,6 +125,43 @@ def test_broken_promise_ends_with_1_and_a_smaller_command_that_shows_it(
     assert not [argument for argument in command if argument.startswith(("--fault", "--lie"))]
     assert cli.run([*command[1:], "--json=-"]) == 1
     assert json.loads(capsys.readouterr().out)["runs"][0]["violation"] == "SAFE-5: made up"
+
+
+def test_what_is_never_committed_is_broken_however_long_the_run_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Spec: LIVE-1."""
+
+    def crashed(scenario: Scenario) -> World:
+        world = scenarios.build(scenario)
+        world.kernel.at(0.2, world.crash, 1)  # and nobody starts it again
+        return world
+
+    monkeypatch.setattr(sim, "build", crashed)
+    assert cli.run([*SMALL, "--drain=5"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("BROKEN LIVE-1: ")
+    assert " of slots [1] were not committed after " in said.out
+    assert "--nodes=1" in said.out.splitlines()[-1]
+    assert "too short" not in said.out + said.err
+
+
+def test_promise_that_breaks_while_a_short_run_goes_on_is_broken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class AfterEnd:
+        def observe(self, world: observe.Clock, what: observe.Observation) -> None:
+            if isinstance(what, observe.LinkDurable) and world.now > 5.4:
+                raise Violation("SAFE-5", "made up")
+
+    def breaking(scenario: Scenario) -> World:
+        world = scenarios.build(scenario)
+        world.observers.append(AfterEnd())
+        return world
+
+    monkeypatch.setattr(sim, "build", breaking)
+    assert cli.run([*SMALL, "--difficulty=6", "--drain=5"]) == 1
+    assert capsys.readouterr().out.startswith("BROKEN SAFE-5: made up (seed 1)")
 
 
 def test_interrupt_prints_what_was_reached_and_ends_with_130(
@@ -234,7 +221,7 @@ def asked_for(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> Scenario
         [],
         ["--nodes=6", "--duration=11", "--faults=all,rollback", "--liars=2", "--seed=-3"],
         ["--difficulty=adaptive", "--mining=race", "--quorum=byzantine", "--storage-weight=2", "--rate=0.1"],
-        ["--latency=lognormal:250:0.5", "--tail-links=9", "--real-signatures", "--drain=7.25", "--probe=0.3"],
+        ["--latency=lognormal:250:0.5", "--tail-links=9", "--real-signatures", "--drain=70.25", "--probe=40.3"],
         [
             "--fault=crash:0.1:0.2:3",
             "--fault=loss:0:0.3::0.25",

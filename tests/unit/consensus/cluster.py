@@ -35,6 +35,7 @@ class MemoryLedger:
         self.versions: dict[str, list[bytes | None]] = {}
         self.ids: dict[bytes, set[bytes]] = {}
         self.proposals: dict[tuple[bytes, int], tuple[int, bytes]] = {}
+        self.recorders: dict[str, bytes] = {}
         self.forgotten: set[str] = set()
         self.heights_forgotten = 0
 
@@ -49,6 +50,7 @@ class MemoryLedger:
                 self.ids.setdefault(bytes.fromhex(str(value["key"])), set()).add(leaf)
                 for uri, digest in outputs(value):
                     self.versions.setdefault(uri, []).append(digest)
+                    self.recorders.setdefault(uri, header.proposer)
 
     def lookup(self, uri: str, digest: bytes, /) -> Known:
         if uri in self.forgotten:
@@ -76,6 +78,12 @@ class MemoryLedger:
 
     def link_time_us(self, height: int, /) -> int:
         return self.links[height].time_us
+
+    def head_height(self) -> int:
+        return self.links[-1].height
+
+    def recorder(self, uri: str, /) -> bytes | None:
+        return self.recorders.get(uri)
 
     def proposal(self, proposer: bytes, sequence: int, /) -> tuple[int, bytes] | None:
         return self.proposals.get((proposer, sequence))
@@ -173,8 +181,8 @@ class Cluster:
                     node.mining.append(effect)
                     if not self.hold_mining:
                         self.mine(slot)
-                case effects.StopMining(block):
-                    node.mining = [mine for mine in node.mining if mine.block != block]
+                case effects.StopMining(asked, block):
+                    node.mining = [mine for mine in node.mining if (mine.slot, mine.block) != (asked, block)]
                 case effects.Halt(reason):
                     node.halted = reason
                 case effects.Settled(ids):
@@ -190,7 +198,7 @@ class Cluster:
         for mine in node.mining:
             nonce = puzzle.solve(mine.block, mine.solver, mine.difficulty)
             assert nonce is not None
-            self._send((slot, slot, events.Solved(mine.block, nonce)))
+            self._send((slot, slot, events.Solved(mine.slot, mine.block, nonce)))
         node.mining.clear()
 
     def submit(self, slot: int, *transactions: Transaction, source: str = "outbox") -> list[bytes]:
@@ -229,14 +237,13 @@ class Cluster:
         outcomes = []
         for candidate in self.commits.popleft().candidates:
             decision = self.storage.decide(candidate, self.chain)
-            result: Link | messages.Answer
+            result: storage.Appended | storage.Already | messages.Answer
             if isinstance(decision, storage.Append):
                 assert isinstance(candidate.block, PreparedBlock)
-                result = self._append(
+                link = self._append(
                     candidate.block, decision.mode, decision.certificate, decision.epoch, decision.annotations
                 )
-            elif isinstance(decision, storage.Already):
-                result = decision.link
+                result = storage.Appended(link, decision.against)
             else:
                 result = decision
             outcomes.append(storage.Outcome(candidate, result))

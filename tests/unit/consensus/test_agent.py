@@ -10,6 +10,8 @@ from scichain_wf.consensus.agent import Agent
 from scichain_wf.consensus.timing import Timing
 from scichain_wf.ledger.prepared import prepared
 from scichain_wf.model.block import Block
+from scichain_wf.model.difficulty import Difficulty
+from scichain_wf.model.epoch import Settings
 from scichain_wf.model.link import Link, Mark, Mode
 from tests.builders import signing_key
 from tests.unit.consensus.cluster import Cluster, MemoryLedger, item
@@ -40,7 +42,7 @@ def test_an_agent_outside_the_epoch_neither_proposes_nor_judges() -> None:
     given = [
         *outsider.step(events.ProposalReceived(2, prepared(build.block(2, [build.task("c")]))), 3.0),
         *outsider.step(events.Tick(), 4.0),
-        *outsider.step(events.Solved(bytes(32), 1), 4.0),
+        *outsider.step(events.Solved(1, bytes(32), 1), 4.0),
     ]
     assert not [effect for effect in given if not isinstance(effect, effects.SetTimer)]
 
@@ -126,7 +128,7 @@ def test_what_does_not_fit_changes_nothing() -> None:
     cluster = Cluster()
     agent = cluster.nodes[1].agent
     before = state_of(agent)
-    for event in (events.Solved(bytes(32), 1), events.Release(), events.Seal(), events.Tick(), events.PastKnown()):
+    for event in (events.Solved(1, bytes(32), 1), events.Release(), events.Seal(), events.Tick(), events.PastKnown()):
         assert agent.step(event, cluster.now) == ()
     assert state_of(agent) == before
 
@@ -138,6 +140,14 @@ def test_a_timer_is_set_when_it_changes_and_only_then() -> None:
     assert first == (effects.SetTimer(1.0 + Timing().draft_interval_s),)
     assert agent.step(events.Submitted((item(cluster.builder.task("b")),)), 1.01) == ()
     assert agent.step(events.Tick(), 1.02) == first  # the timer that was set is gone: it went off early
+
+
+def test_the_own_vote_on_a_block_leaves_with_the_next_tick() -> None:
+    """Where there is no puzzle, a block is sealed, proposed and judged in one step."""
+    cluster = Cluster(settings=Settings(difficulty=Difficulty(value=0)))
+    agent = cluster.nodes[1].agent
+    agent.step(events.Submitted((item(cluster.builder.task("a")),)), 1.0)
+    assert agent.step(events.Seal(), 1.01)[-1] == effects.SetTimer(1.01 + Timing().tick_s)
 
 
 @pytest.mark.parametrize(("slept_s", "mode"), [(limits.SUSPEND_S + 1, "quorum"), (limits.SUSPEND_S - 1, "poet")])

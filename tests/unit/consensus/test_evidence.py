@@ -21,6 +21,7 @@ from scichain_wf.model.text import digest_bytes
 from scichain_wf.model.verdict import BatchHeader, Entry, Verdict, VerdictBatch, Vote
 from tests.builders import ChainBuilder
 from tests.unit.consensus.cluster import Cluster
+from tests.unit.consensus.kit import roster_of
 
 
 def twins(build: ChainBuilder, slot: int) -> tuple[Block, Block]:
@@ -97,8 +98,8 @@ def test_valid_and_invalid_at_one_head_are_reported_with_what_verifies_them() ->
     cluster.lose = lambda delivery: isinstance(delivery[2], messages.Verdicts)
     cluster.submit(1, build.task("a"))
     cluster.run(0.5)
-    (judged,) = cluster.nodes[2].agent._validator._seen.values()
-    block = judged.block.block
+    (proposal,) = cluster.nodes[1].agent._author.blocks.values()
+    block = proposal.block.block
     for batch in contradiction(build, 3, block):
         cluster.feed(1, events.VerdictsReceived(3, batch))
         cluster.feed(1, events.VerdictsReceived(3, batch))
@@ -118,13 +119,23 @@ def test_valid_and_invalid_at_one_head_are_reported_with_what_verifies_them() ->
     assert verdicts == {Verdict.VALID, Verdict.INVALID}
 
 
+def test_each_slot_that_contradicts_itself_is_reported() -> None:
+    build = Cluster().builder
+    witness, block = evidence.Witness(build.chain, 1, 1.0), build.block(1, [build.task("a")])
+    for liar in (2, 3, 2):
+        valid, invalid = (batch.vote(0) for batch in contradiction(build, liar, block))
+        witness.compare(None, valid, roster_of(build), 0.0)
+        witness.compare(valid, invalid, roster_of(build), 0.0)
+    assert len(witness.ripe(Cluster().chain, 9.0)) == 2
+
+
 def test_both_in_one_batch_are_noticed_too() -> None:
     cluster = Cluster()
     build = cluster.builder
     cluster.lose = lambda delivery: isinstance(delivery[2], messages.Verdicts)
     cluster.submit(1, build.task("a"))
     cluster.run(0.5)
-    (identity,) = cluster.nodes[2].agent._validator._seen
+    (identity,) = cluster.nodes[1].agent._author.blocks
     entries = (Entry(identity, Verdict.VALID), Entry(identity, Verdict.INVALID, bytes(32)))
     root = merkle.root([entry.leaf() for entry in entries])
     header = BatchHeader(build.chain, build.epoch.epoch, 2, 9, build.head, build.height, 2, root)

@@ -76,7 +76,7 @@ def test_a_batch_of_several_entries_is_counted_entry_by_entry(cluster: Cluster) 
     cluster.run(0.5)
     agent = cluster.nodes[1].agent
     assert agent.in_flight == 2
-    proposed = list(cluster.nodes[2].agent._validator._seen)
+    proposed = list(cluster.nodes[1].agent._author.blocks)
     entries = tuple(Entry(identity, Verdict.VALID) for identity in proposed)
     root = merkle.root([entry.leaf() for entry in entries])
     header = BatchHeader(build.chain, build.epoch.epoch, 2, 99, build.head, build.height, 2, root)

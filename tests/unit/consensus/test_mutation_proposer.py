@@ -65,25 +65,71 @@ def test_a_certificate_of_which_nothing_holds_is_sent_again_a_few_times(
     assert proposal.state is State.EXTENDING
 
 
-def test_a_certificate_of_which_some_votes_hold_is_extended_with_those(build: ChainBuilder) -> None:
+def test_without_the_votes_that_do_not_hold_it_waits_for_others(build: ChainBuilder) -> None:
+    """A slot that signs its votes badly costs a round, and no extension. Spec: LIVE-2."""
     proposal = proposed(build)
     certified(build, proposal, 1, 2, 3)
-    _, extend = proposal.answered(bad_votes(proposal, 3), True, 0.0)
+    note = Note("storage says that votes of slots [3] do not hold")
+    assert proposal.answered(bad_votes(proposal, 3), True, 5.0) == (note,)
+    assert proposal.state is State.PROPOSED
+    assert proposal.review(reach(build, 2, 3, 4, 5), True, 5.0) == ()
+    assert proposal.vote(build.vote(3, proposal.block.block)) == "votes do not hold"
+    proposal.vote(build.vote(5, proposal.block.block))
+    (push,) = proposal.review(reach(build, 2, 3, 4, 5), True, 5.0)
+    assert isinstance(push, SendStorage)
+    assert isinstance(push.message, messages.Push)
+    assert [vote.header.slot for vote in push.message.certificate.votes] == [1, 2, 5]
+    assert push.message.certificate.solution == build.solution(proposal.block.block)
+
+
+def test_votes_that_came_meanwhile_are_enough_at_once(build: ChainBuilder) -> None:
+    proposal = proposed(build)
+    certified(build, proposal, 1, 2, 3)
+    proposal.vote(build.vote(4, proposal.block.block))
+    proposal.answered(bad_votes(proposal, 3), True, 5.0)
+    certified(build, proposal)
+    assert proposal.state is State.CERTIFIED
+
+
+def test_the_wait_for_other_votes_asks_again_half_way_and_ends(build: ChainBuilder) -> None:
+    """Who came back while storage looked at the certificate was not shown the block. Spec: LIVE-1."""
+    proposal = proposed(build)
+    certified(build, proposal, 1, 2, 3)
+    proposal.answered(bad_votes(proposal, 3), True, 5.0)
+    everybody, half = reach(build, 2, 3, 4, 5), 5.0 + TIMING.deadline_s / 2
+    assert proposal.deadline == half
+    asked = proposal.review(everybody, True, half)
+    assert asked == tuple(SendPeer(slot, messages.Propose(proposal.block.block)) for slot in (3, 4, 5))
+    assert proposal.deadline == 5.0 + TIMING.deadline_s
+    (extend,) = proposal.review(everybody, True, proposal.deadline)
     assert isinstance(extend, SendStorage)
     assert isinstance(extend.message, messages.Extend)
+    assert extend.message.reason == "deadline"
     assert [vote.header.slot for vote in extend.message.votes] == [1, 2]
-    assert extend.message.solution == build.solution(proposal.block.block)
 
 
-def test_with_storage_away_it_is_extended_when_storage_is_back(build: ChainBuilder) -> None:
+@pytest.mark.parametrize("storage_up", [True, False])
+def test_after_so_many_doubts_storage_decides(
+    build: ChainBuilder, monkeypatch: pytest.MonkeyPatch, storage_up: bool
+) -> None:
+    """Liars that spoil one certificate each do not keep a block for ever. Spec: LIVE-1."""
+    monkeypatch.setattr(limits, "REPROPOSALS_MAX", 1)
     proposal = proposed(build)
     certified(build, proposal, 1, 2, 3)
-    assert [type(e) for e in proposal.answered(bad_votes(proposal, 3), False, 0.0)] == [Note]
-    assert proposal.state is State.PARKED
-    (extend,) = proposal.review(reach(build), True, 0.0)
+    proposal.answered(bad_votes(proposal, 3), True, 0.0)
+    certified(build, proposal, 4)
+    note, *sent = proposal.answered(bad_votes(proposal, 4), storage_up, 0.0)
+    assert note == Note("storage says that votes of slots [4] do not hold")
+    if not storage_up:
+        assert (sent, proposal.state) == ([], State.PARKED)
+        sent = [*proposal.review(reach(build), True, 0.0)]
+    (extend,) = sent
     assert isinstance(extend, SendStorage)
     assert isinstance(extend.message, messages.Extend)
     assert extend.message.reason == "bad-votes"
+    assert [vote.header.slot for vote in extend.message.votes] == [1, 2]
+    assert extend.message.solution == build.solution(proposal.block.block)
+    assert proposal.state is State.EXTENDING
 
 
 @pytest.mark.parametrize(("reason", "told"), [("no room", "no room"), ("", "refused")])

@@ -61,8 +61,14 @@ def candidates(given: Iterable[StorageEffect]) -> list[storage.Candidate]:
     return list(commit.candidates)
 
 
-def decided(*outcomes: tuple[storage.Candidate, Link | Answer]) -> Decided:
-    return Decided(tuple(Outcome(candidate, result) for candidate, result in outcomes))
+def decided(*outcomes: tuple[storage.Candidate, Link | Answer], against: tuple[bytes, ...] = ()) -> Decided:
+    """Links are new ones; `against` as in `storage.Appended`."""
+    return Decided(
+        tuple(
+            Outcome(candidate, result if isinstance(result, Answer) else storage.Appended(result, against))
+            for candidate, result in outcomes
+        )
+    )
 
 
 # --- the queue ----------------------------------------------------------------------------------------
@@ -91,23 +97,6 @@ def test_a_group_commit_takes_just_as_much_as_the_limits_say(
     assert [candidate.block for candidate in candidates([commit])] == rest[:together]
 
 
-def test_what_waits_is_bounded_by_its_bytes(
-    build: ChainBuilder, node: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blocks = [a_block(build) for _ in range(6)]
-    (size,) = {sum(map(len, block.block.transactions)) for block in blocks}
-    monkeypatch.setattr(limits, "STORAGE_QUEUE_BYTES_MAX", 2 * size)
-    under_way = candidates(node.step(extended(blocks[0]), 0.0))
-    busy = [SendSlot(1, Answer(block.block.id, "wait", reason="storage is busy")) for block in blocks]
-    given = [node.step(extended(block), 0.0) for block in blocks[1:4]]
-    assert given == [(), (), (busy[3],)]
-    _, commit = node.step(decided((under_way[0], Answer(blocks[0].block.id, "wait"))), 0.0)
-    assert [candidate.block for candidate in candidates([commit])] == blocks[1:3]
-    given = [node.step(extended(block), 0.0) for block in blocks[3:]]
-    assert given == [(), (), (busy[5],)]
-    assert node.dropped == {"storage is busy": 2}
-
-
 def test_every_block_of_a_group_is_answered(build: ChainBuilder, node: Storage) -> None:
     blocks = [a_block(build, slot) for slot in (3, 1, 2)]
     (first,) = candidates(node.step(extended(blocks[0], 3), 0.0))
@@ -123,9 +112,7 @@ def test_every_block_of_a_group_is_answered(build: ChainBuilder, node: Storage) 
 
 def test_what_is_to_be_appended_says_under_which_epoch_it_came(build: ChainBuilder, node: Storage) -> None:
     block = a_block(build)
-    for storage_node, epoch in ((node, 2), (Storage(build.storage, build.chain, 1), 0)):
-        found = candidates(storage_node.step(extended(block), 0.0))
-        assert found == [storage.Candidate(block, None, (), epoch, "deadline", None)]
+    assert candidates(node.step(extended(block), 0.0)) == [storage.Candidate(block, None, (), 2, "deadline", None)]
 
 
 def test_who_sent_a_block_is_answered_once_with_its_id(build: ChainBuilder, node: Storage) -> None:
@@ -214,20 +201,20 @@ def committed(build: ChainBuilder, node: Storage, block: PreparedBlock, now: flo
     assert slot is not None
     (candidate,) = candidates(node.step(extended(block, slot), now))
     marks = [Annotation(index, Mark.CONTESTED) for index in contested]
-    node.step(decided((candidate, link_of(block, Annotation(0, Mark.UNRESOLVED), *marks))), now)
+    link = link_of(block, Annotation(0, Mark.UNRESOLVED), *marks)
+    node.step(decided((candidate, link), against=(block.block.header.proposer,) * len(marks)), now)
 
 
 def test_a_slot_is_slowed_when_more_is_contested_than_the_limit_and_not_before(
     build: ChainBuilder, node: Storage
 ) -> None:
-    """Spec: LIVE-1. The first block after it is taken at once, the next a pause later, pushed or extended."""
+    """Spec: LIVE-1. The next block is taken a pause after the last, pushed or extended."""
     allowed = limits.CONTESTED_PERMILLE_MAX * limits.CONTESTED_WINDOW // 1_000
-    full = prepared(build.block(1, [build.task("a") for _ in range(allowed + 2)]))
+    full = prepared(build.block(1, [build.task("a") for _ in range(allowed + 2)]))  # against what it recorded itself
     committed(build, node, full, 0.0, *range(2, allowed + 2))
-    for _ in range(3):
+    for _ in range(4):
         committed(build, node, a_block(build), 0.0)
     committed(build, node, a_block(build), 0.0, 0)
-    committed(build, node, a_block(build), 0.0)
     late = a_block(build)
     slow = Answer(late.block.id, "wait", reason="too much of what this slot stated lately is contested")
     for event in (extended(late), events.Pushed(1, late, decode_quorum(build, late.block))):
@@ -246,6 +233,9 @@ class Chain(MemoryLedger):
 
     def link_time_us(self, height: int, /) -> int:
         return height * 1_000_000
+
+    def head_height(self) -> int:
+        return 32
 
 
 @pytest.mark.parametrize(("mining", "wanted"), [("own", 0), ("race", 1)])
@@ -268,6 +258,9 @@ def test_the_difficulty_counts_on_all_slots_only_where_all_mine(mining: str, wan
 # --- what storage decides -----------------------------------------------------------------------------
 class Head(MemoryLedger):
     """A chain of one link."""
+
+    def head_height(self) -> int:
+        return 0
 
     def link_hash(self, height: int, /) -> bytes | None:
         return b"h" * 32 if height == 0 else None

@@ -45,7 +45,11 @@ def roster(build: ChainBuilder) -> Roster:
 
 @pytest.fixture
 def judge(build: ChainBuilder) -> Validator:
-    return Validator(build.nodes[2], 2, build.chain, Ledger(), Witness(build.chain, 2, 1.0))
+    return a_judge(build)
+
+
+def a_judge(build: ChainBuilder, ledger: MemoryLedger | None = None) -> Validator:
+    return Validator(build.nodes[2], 2, build.chain, ledger or Ledger(), Witness(build.chain, 2, 1.0))
 
 
 def a_block(build: ChainBuilder, **changes: object) -> PreparedBlock:
@@ -66,7 +70,7 @@ def test_a_batch_says_who_judged_what_at_which_head(build: ChainBuilder, roster:
     for number in (1, 2):
         blocks = [a_block(build), prepared(build.block(3, [build.task("b")]))]
         for block in blocks:
-            assert judge.judge(block, roster, 2) == ""
+            assert judge.judge(block, 1, roster, 2) == ""
         given = judge.tick(roster, b"n" * 32, 7)
         assert given is not None
         batch, slots = given
@@ -82,16 +86,16 @@ def test_a_batch_says_who_judged_what_at_which_head(build: ChainBuilder, roster:
 def test_what_is_wrong_is_signed_in_words(build: ChainBuilder, roster: Roster, judge: Validator) -> None:
     orphan = a_block(build, parent=bytes(32))
     foreign = a_block(build, source="storage")
-    judge.judge(orphan, roster, 2)
-    judge.judge(foreign, roster, 2)
+    judge.judge(orphan, 1, roster, 2)
+    judge.judge(foreign, 1, roster, 2)
     assert ticked(judge, roster).entries == (
         invalid(orphan, "the parent is not the link at its height"),
         invalid(foreign, "only the storage node's own blocks come from storage"),
     )
     first = a_block(build, sequence=7)
     twin = a_block(build, sequence=7)
-    judge.judge(first, roster, 2)
-    judge.judge(twin, roster, 2)
+    judge.judge(first, 1, roster, 2)
+    judge.judge(twin, 1, roster, 2)
     assert ticked(judge, roster).entries == (
         Entry(first.block.id, Verdict.VALID),
         invalid(twin, "another block of this sequence number was found valid before"),
@@ -101,7 +105,7 @@ def test_what_is_wrong_is_signed_in_words(build: ChainBuilder, roster: Roster, j
 def test_a_block_on_this_nodes_head_is_not_ahead_of_it(build: ChainBuilder, roster: Roster, judge: Validator) -> None:
     for height in (1, 2, 3):
         block = a_block(build)
-        judge.judge(block, roster, height)
+        judge.judge(block, 1, roster, height)
         verdict = Verdict.UNKNOWN if height < 2 else Verdict.VALID
         assert ticked(judge, roster).entries == (Entry(block.block.id, verdict),)
 
@@ -110,7 +114,7 @@ def test_a_parent_that_is_not_held_any_more_is_left_to_storage(
     build: ChainBuilder, roster: Roster, judge: Validator
 ) -> None:
     old = a_block(build, parent=bytes(32), parent_height=1)
-    judge.judge(old, roster, 2)
+    judge.judge(old, 1, roster, 2)
     assert ticked(judge, roster).entries == (Entry(old.block.id, Verdict.VALID),)
 
 
@@ -119,7 +123,7 @@ def test_relays_and_reporters_learn_of_each_signed_block_once(
 ) -> None:
     first, twin = a_block(build, sequence=7), a_block(build, sequence=7)
     for block in (first, twin, first):
-        judge.judge(block, roster, 2)
+        judge.judge(block, 1, roster, 2)
     assert judge.fresh == [(1, first), (1, twin)]
     assert judge.equivocations == [(1, header_statement(first.block), header_statement(twin.block))]
 
@@ -132,26 +136,19 @@ def sized(build: ChainBuilder, count: int, **changes: object) -> tuple[list[Prep
     return blocks, size
 
 
-def test_blocks_of_later_epochs_are_kept_up_to_a_number_of_bytes(
-    build: ChainBuilder, roster: Roster, judge: Validator, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("by", ["number", "bytes"])
+def test_blocks_of_later_epochs_are_kept_up_to_a_bound(
+    build: ChainBuilder, roster: Roster, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     blocks, size = sized(build, 3, epoch=roster.number + 1)
-    monkeypatch.setattr(limits, "REMEMBERED_BYTES_MAX", 2 * size)
-    given = [judge.judge(block, roster, 2) for block in (blocks[0], blocks[0], blocks[1], blocks[2])]
-    assert given == ["", "", "", "too far ahead"]
+    bound = 2 if by == "number" else 2 * size
+    monkeypatch.setattr(limits, "BLOCKS_AHEAD_MAX" if by == "number" else "REMEMBERED_BYTES_MAX", bound)
+    judge = a_judge(build)
+    for block in (blocks[0], blocks[1], blocks[0], blocks[2]):
+        assert judge.judge(block, 1, roster, 2) == ""
     later = Roster(replace(build.epoch, epoch=roster.number + 1), build.chain)
     judge.restated(later, 2)
-    assert [entry.block for entry in ticked(judge, later).entries] == [block.block.id for block in blocks[:2]]
-    more, _ = sized(build, 3, epoch=roster.number + 2)
-    assert [judge.judge(block, later, 2) for block in more] == ["", "", "too far ahead"]
-
-
-def test_blocks_of_later_epochs_are_kept_up_to_a_number(
-    build: ChainBuilder, roster: Roster, judge: Validator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "BLOCKS_AHEAD_MAX", 2)
-    blocks, _ = sized(build, 3, epoch=roster.number + 1)
-    assert [judge.judge(block, roster, 2) for block in blocks] == ["", "", "too far ahead"]
+    assert [entry.block for entry in ticked(judge, later).entries] == [blocks[0].block.id, blocks[2].block.id]
 
 
 def remembered(judge: Validator, blocks: list[PreparedBlock]) -> list[bool]:
@@ -160,69 +157,58 @@ def remembered(judge: Validator, blocks: list[PreparedBlock]) -> list[bool]:
 
 @pytest.mark.parametrize("by", ["number", "bytes"])
 def test_the_oldest_of_too_many_blocks_is_forgotten(
-    build: ChainBuilder, roster: Roster, judge: Validator, monkeypatch: pytest.MonkeyPatch, by: str
+    build: ChainBuilder, roster: Roster, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     blocks, size = sized(build, 6, parent_height=99)
-    monkeypatch.setattr(limits, "REMEMBERED_BLOCKS_MAX" if by == "number" else "REMEMBERED_BYTES_MAX", 2 * size)
-    if by == "number":
-        monkeypatch.setattr(limits, "REMEMBERED_BLOCKS_MAX", 2)
+    bound = 2 if by == "number" else 2 * size
+    monkeypatch.setattr(limits, "REMEMBERED_BLOCKS_MAX" if by == "number" else "REMEMBERED_BYTES_MAX", bound)
+    judge = a_judge(build)
     for block in (*blocks[:2], *blocks[:2]):
-        judge.judge(block, roster, 2)
+        judge.judge(block, 1, roster, 2)
     assert remembered(judge, blocks) == [True, True, False, False, False, False]
-    judge.judge(blocks[2], roster, 2)
+    judge.judge(blocks[2], 1, roster, 2)
     assert remembered(judge, blocks) == [False, True, True, False, False, False]
-    judge.grown(2, blocks[2].block.id)  # linked: there is room again
+    assert [entry.block for entry in ticked(judge, roster).entries] == [block.block.id for block in blocks[1:3]]
+    judge.grown(99, blocks[2].block.id)  # linked: there is room again
+    assert [entry.block for entry in ticked(judge, roster).entries] == [blocks[1].block.id]
     judge.grown(2, bytes(32))
-    judge.judge(blocks[3], roster, 2)
+    judge.judge(blocks[3], 1, roster, 2)
     assert remembered(judge, blocks) == [False, True, False, True, False, False]
     judge.restated(roster, 2)
     assert remembered(judge, blocks) == [False, True, False, True, False, False]
     for block in blocks[4:]:
-        judge.judge(block, roster, 2)
+        judge.judge(block, 1, roster, 2)
     assert remembered(judge, blocks) == [False, False, False, False, True, True]
-
-
-def test_a_batch_takes_just_as_many_verdicts_as_the_limit_says(
-    build: ChainBuilder, roster: Roster, judge: Validator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "VERDICTS_PER_BATCH_MAX", 2)
-    late, _ = sized(build, 3, parent_height=9)
-    assert [judge.judge(block, roster, 2) for block in late] == ["", "", "too many verdicts at once"]
-    assert len(ticked(judge, roster).entries) == 2
-    assert judge.judge(late[2], roster, 2) == ""
-    judge.grown(9, None)  # all three changed: one more fits, and the batch is full
-    assert {e.block: e.verdict for e in ticked(judge, roster, 9).entries}[late[0].block.id] is Verdict.VALID
-    judge.grown(9, None)
-    assert {e.block for e in ticked(judge, roster, 9).entries} == {block.block.id for block in late[1:]}
-    judge.grown(9, None)
-    assert not judge.has_verdicts
+    assert [entry.block for entry in ticked(judge, roster).entries] == [block.block.id for block in blocks[4:]]
 
 
 def test_votes_are_remembered_from_a_floor_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spec: SAFE-2. Below the floor nothing is allowed; what is remembered stays allowed for its own block only."""
+    """Spec: SAFE-2. Below the floor they are forgotten; what is remembered stays allowed for its own block only."""
     monkeypatch.setattr(limits, "SEQUENCES_REMEMBERED_MAX", 2)
     votes = validator._Votes()
     one, two = b"1" * 32, b"2" * 32
     assert votes.allows(0, one)
+    assert not votes.forgot(0)
     votes.cast(5, one)
     assert [votes.allows(5, one), votes.allows(5, two), votes.allows(3, two)] == [True, False, True]
     votes.cast(3, two)
+    assert not votes.forgot(0)
     votes.cast(9, one)  # forgets 3: the floor is 4
-    assert [votes.allows(number, two) for number in (2, 3, 4, 5, 6)] == [False, False, True, False, True]
-    assert votes.allows(5, one)
+    assert [votes.forgot(number) for number in (2, 3, 4, 5, 6)] == [True, True, False, False, False]
+    assert [votes.allows(number, two) for number in (4, 5, 6)] == [True, False, True]
     votes.cast(4, two)  # is forgotten at once: the floor is 5
-    assert [votes.allows(4, two), votes.allows(5, one), votes.allows(6, two)] == [False, True, True]
+    assert [votes.forgot(4), votes.forgot(5), votes.allows(5, one), votes.allows(6, two)] == [True, False, True, True]
 
 
 def test_what_was_found_valid_is_not_judged_again_when_the_ledger_grows(build: ChainBuilder, roster: Roster) -> None:
     """A later head may take back what was VALID; storage judges then, and no slot says two things (SAFE-2)."""
     ledger = Ledger()
-    judge = Validator(build.nodes[2], 2, build.chain, ledger, Witness(build.chain, 2, 1.0))
+    judge = a_judge(build, ledger)
     used = build.artifact("f", b"1")
     uri = str(used["uri"])
     ledger.forgotten.add(uri)
     block = prepared(build.block(1, [build.task("use", [used])]))
-    judge.judge(block, roster, 2)
+    judge.judge(block, 1, roster, 2)
     assert ticked(judge, roster).entries == (Entry(block.block.id, Verdict.UNKNOWN),)
     ledger.forgotten.clear()
     judge.grown(2, None)

@@ -95,7 +95,7 @@ def test_a_solution_that_comes_twice_changes_nothing(cluster: Cluster) -> None:
     cluster.run(1)
     (candidate,) = cluster.commits[0].candidates
     before = cluster.nodes[1].agent.in_flight
-    cluster.feed(1, events.Solved(candidate.block.block.id, 1))
+    cluster.feed(1, events.Solved(1, candidate.block.block.id, 1))
     assert cluster.nodes[1].agent.in_flight == before
 
 

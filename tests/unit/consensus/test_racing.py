@@ -68,7 +68,7 @@ def test_who_comes_second_comes_in_vain() -> None:
     cluster.lose = lambda delivery: isinstance(delivery[2], messages.Push)
     cluster.run(0.5)
     cluster.feed(1, events.SolutionReceived(2, messages.Found(identity, late)))
-    cluster.feed(1, events.Solved(identity, 0))
+    cluster.feed(1, events.Solved(1, identity, 0))
     assert cluster.nodes[1].agent.dropped == {"puzzle solved": 2}
     assert cluster.nodes[1].agent.in_flight == 1
 
@@ -90,7 +90,7 @@ def test_solutions_that_are_none_are_dropped() -> None:
         assert agent.step(events.SolutionReceived(slot, found), cluster.now) == ()
         assert agent.dropped == {reason: 1}
     given = agent.step(events.SolutionReceived(2, messages.Found(identity, good)), cluster.now)
-    assert effects.StopMining(identity) in given
+    assert effects.StopMining(1, identity) in given
     assert [slot for slot, _ in sent(given, messages.Propose)] == [2, 3]
 
 
@@ -119,16 +119,95 @@ def test_puzzles_that_are_not_to_be_searched_are_dropped() -> None:
     assert race.nodes[1].agent.dropped == {"not a member": 1}
 
 
-def test_no_more_puzzles_are_searched_than_a_node_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "PUZZLES_MAX", 2)
+def ask(cluster: Cluster, to: int, slot: int, block: bytes, difficulty: int = 1) -> None:
+    cluster.feed(to, events.PuzzleReceived(slot, messages.Puzzle(block, difficulty)))
+
+
+def searched(cluster: Cluster, slot: int) -> list[tuple[int, bytes]]:
+    return [(mine.slot, mine.block) for mine in cluster.nodes[slot].mining]
+
+
+def an_idle_race() -> Cluster:
     cluster = Cluster(settings=RACE)
     cluster.hold_mining = True
-    blocks = [bytes([number]) * 32 for number in range(3)]
-    for block in (*blocks, blocks[2]):
-        cluster.feed(1, events.PuzzleReceived(2, messages.Puzzle(block, 1)))
-    assert [mine.block for mine in cluster.nodes[1].mining] == blocks[1:]
-    given = cluster.nodes[1].agent.step(events.Solved(blocks[0], 1), cluster.now)  # it was given up
-    assert given == ()
+    return cluster
+
+
+BLOCKS = [bytes([number]) * 32 for number in range(8)]
+
+
+def test_searches_are_bounded_and_the_others_wait_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PUZZLES_MAX", 2)
+    cluster = an_idle_race()
+    agent = cluster.nodes[1].agent
+    for slot, block in ((2, BLOCKS[0]), (2, BLOCKS[1]), (3, BLOCKS[2]), (3, BLOCKS[3]), (2, BLOCKS[4])):
+        ask(cluster, 1, slot, block)
+    assert searched(cluster, 1) == [(2, BLOCKS[0]), (2, BLOCKS[1])]
+    cluster.feed(1, events.Solved(2, BLOCKS[1], None))  # it was given up: another begins, nothing is said of it
+    assert searched(cluster, 1) == [(2, BLOCKS[0]), (3, BLOCKS[2])]
+    cluster.feed(1, events.PeerDown(3))  # what waits for nobody does not begin
+    assert searched(cluster, 1) == [(2, BLOCKS[0]), (2, BLOCKS[4])]
+    assert agent.step(events.Solved(2, BLOCKS[1], 1), cluster.now) == ()
+    assert agent.step(events.Solved(3, BLOCKS[3], 1), cluster.now) == ()
+
+
+def test_a_slot_that_asks_for_too_much_takes_nothing_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes up puzzles as fast as it can; those of an honest slot are searched all the same."""
+    monkeypatch.setattr(limits, "PUZZLES_PER_SLOT_MAX", 2)
+    cluster = an_idle_race()
+    ask(cluster, 1, 2, BLOCKS[0])
+    for block in BLOCKS[1:]:
+        ask(cluster, 1, 3, block)
+    ask(cluster, 1, 2, BLOCKS[0])
+    ask(cluster, 1, 2, BLOCKS[1])
+    assert searched(cluster, 1) == [(2, BLOCKS[0]), (3, BLOCKS[1]), (3, BLOCKS[2]), (2, BLOCKS[1])]
+    assert cluster.nodes[1].agent.dropped == {"too many puzzles": 5, "puzzle replayed": 1}
+    cluster.feed(1, events.Solved(3, BLOCKS[1], None))
+    ask(cluster, 1, 3, BLOCKS[7])
+    assert searched(cluster, 1)[-1] == (3, BLOCKS[7])  # one ended: there is room for another
+
+
+def test_the_solution_goes_to_whoever_asked_and_a_copy_takes_nothing_from_it() -> None:
+    """A liar that asks first for the honest slot's block, with less difficulty, gets nothing that is another's."""
+    cluster = Cluster(settings=Settings(mining="race", difficulty=type(RACE.difficulty)("fixed", 2)))
+    cluster.hold_mining = True
+    ask(cluster, 1, 3, BLOCKS[0], 1)
+    ask(cluster, 1, 2, BLOCKS[0], 2)
+    mine = cluster.nodes[1].mining
+    assert [(m.slot, m.difficulty) for m in mine] == [(3, 1), (2, 2)]
+    assert [m.attempts_max for m in mine] == [limits.PUZZLE_ATTEMPTS_FACTOR * hashes for hashes in (16, 256)]
+    given = cluster.nodes[1].agent.step(events.Solved(3, BLOCKS[0], 5), cluster.now)
+    ((slot, _),) = sent(given, messages.Found)
+    assert slot == 3
+    given = cluster.nodes[1].agent.step(events.Solved(2, BLOCKS[0], 6), cluster.now)
+    ((slot, found),) = sent(given, messages.Found)
+    assert slot == 2
+    assert isinstance(found, messages.Found)
+    assert [found.block, found.solution.nonce] == [BLOCKS[0], 6]
+
+
+def test_a_linked_or_proposed_block_ends_every_search_for_it() -> None:
+    cluster = an_idle_race()
+    block = prepared(cluster.builder.block(2, [cluster.builder.task("a")]))
+    for slot, asked in ((3, block.block.id), (2, block.block.id), (3, BLOCKS[0])):
+        ask(cluster, 1, slot, asked)
+    cluster.feed(1, events.ProposalReceived(2, block))
+    assert searched(cluster, 1) == [(3, BLOCKS[0])]
+
+
+def test_nobody_helps_a_peer_with_an_own_block() -> None:
+    """Its nonce of less difficulty must never be taken for the block's own."""
+    cluster = a_race()
+    ((_, own),) = searched(cluster, 1)
+    ask(cluster, 1, 3, own)
+    assert searched(cluster, 1) == [(1, own)]
+    assert cluster.nodes[1].agent.dropped == {"wrong slot": 1}
+    cluster.feed(1, events.Solved(3, own, 0))  # a search that this node never began
+    cluster.feed(1, events.Solved(1, own, None))  # an own search is not given up; if it is, nothing is solved
+    assert cluster.modes() == []
+    cluster.mine(1)
+    cluster.run(1)
+    assert cluster.modes() == ["quorum"]
 
 
 def test_nobody_searches_for_a_peer_that_is_gone() -> None:

@@ -82,16 +82,6 @@ def test_a_certificate_of_another_block_is_refused_at_once(cluster: Cluster) -> 
     assert effect.message.answer == "refused"  # type: ignore[union-attr]
 
 
-def test_a_busy_storage_node_says_so(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "STORAGE_QUEUE_BYTES_MAX", 1)
-    cluster.submit(1, cluster.builder.task("a"))
-    cluster.run(1)
-    assert cluster.modes() == []
-    monkeypatch.undo()
-    cluster.run()
-    assert cluster.modes() == ["quorum"]
-
-
 def test_a_group_commit_is_bounded(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "APPEND_BATCH_BLOCKS_MAX", 1)
     cluster.hold_commits = True
@@ -109,10 +99,12 @@ def test_nothing_is_judged_before_an_epoch_is_in_force(cluster: Cluster) -> None
     build = cluster.builder
     block = build.block(1, [build.task("a")])
     new = storage.Storage(build.storage, build.chain, 1)
-    (commit,) = new.step(events.Extended(1, prepared(block), build.solution(block), (), "deadline"), 0.0)
-    assert isinstance(commit, storage.Commit)
+    event = events.Extended(1, prepared(block), build.solution(block), (), "deadline")
+    assert answers([*new.step(event, 0.0)]) == [(1, "wait", "no epoch is in force yet")]
+    assert new.is_idle
+    candidate = storage.Candidate(event.block, event.solution, (), 0, "deadline", None)
     with pytest.raises(InvariantViolation, match="before any epoch"):
-        new.decide(commit.candidates[0], cluster.chain)
+        new.decide(candidate, cluster.chain)
 
 
 # --- the difficulty -----------------------------------------------------------------------------------
@@ -203,7 +195,7 @@ def test_a_slot_counts_once_however_often_it_voted(cluster: Cluster) -> None:
 
 
 # --- dropped ------------------------------------------------------------------------------------------
-def test_what_storage_drops_is_counted_and_changes_nothing(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_storage_drops_is_counted_and_changes_nothing(cluster: Cluster) -> None:
     build = cluster.builder
     block = build.block(1, [build.task("a")])
     push = events.Pushed(1, prepared(block), decode_quorum(build, block))
@@ -218,15 +210,12 @@ def test_what_storage_drops_is_counted_and_changes_nothing(cluster: Cluster, mon
         (wrong_block, "the certificate is of another block", ["refused"]),
         (extended(foreign), "the block belongs to another chain", ["refused"]),
         (replace(push, block=prepared(foreign)), "the certificate is of another block", ["refused"]),
+        (extended(replace(block, signature=bytes(64))), "the block's signature does not hold", ["refused"]),
     ):
         count = cluster.storage.dropped[counted]
         assert [answer for _, answer, _ in answers(stepped(cluster, event))] == answered
         assert cluster.storage.dropped[counted] == count + 1
         assert state_of(cluster.storage) == before
-    monkeypatch.setattr(limits, "STORAGE_QUEUE_BYTES_MAX", 1)
-    assert answers(stepped(cluster, push)) == [(1, "wait", "storage is busy")]
-    assert cluster.storage.dropped["storage is busy"] == 1
-    assert state_of(cluster.storage) == before
 
 
 def test_what_the_append_refuses_is_counted(cluster: Cluster) -> None:
@@ -249,7 +238,7 @@ def test_a_block_that_comes_again_is_told_to_who_asks_and_nobody_else(cluster: C
     (commit,) = cluster.commits
     (candidate,) = commit.candidates
     assert cluster.storage.decide(candidate, cluster.chain) == storage.Already(link)
-    told = stepped(cluster, storage.Decided((storage.Outcome(candidate, link),)))
+    told = stepped(cluster, storage.Decided((storage.Outcome(candidate, storage.Already(link)),)))
     assert told == [effects.SendSlot(1, messages.Committed(link, block))]
     assert cluster.storage.credit == {1: 1}
 
