@@ -63,12 +63,17 @@ class WholeChain(validity.Lookup, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A block that wants to be appended. `reason` is None for a push (the votes certify it) and says why for POET."""
+    """A block that wants to be appended.
+
+    Attributes:
+        epoch: whose votes the certificate has; None where there is none.
+        reason: why it needs storage's own verdict; None for a push, which the votes certify.
+    """
 
     block: ParsedBlock
     solution: Solution | None
     votes: tuple[Vote, ...]
-    epoch: int
+    epoch: int | None
     reason: str | None
     certificate: bytes | None
 
@@ -164,8 +169,7 @@ class Storage:
         if isinstance(event, events.Pushed):
             effects += self._pushed(event, now)
         elif isinstance(event, events.Extended):
-            epoch = self._roster.number if self._roster is not None else 0
-            candidate = Candidate(event.block, event.solution, event.votes, epoch, event.reason, None)
+            candidate = Candidate(event.block, event.solution, event.votes, None, event.reason, None)
             effects += self._enqueue(event.slot, candidate, now)
         elif isinstance(event, events.EpochInForce):
             self._restated(event.roster)

@@ -223,6 +223,11 @@ class SkipsALink(StorageProcess):
         super().replay(slot, start + 1)
 
 
+# --- SAFE-2 -----------------------------------------------------------------------------------------------
+def allows_what_is_remembered(votes: _Votes, sequence: int, block: bytes) -> bool:
+    return sequence >= votes._floor and votes._blocks.get(sequence, block) == block
+
+
 # --- HONEST-1 ---------------------------------------------------------------------------------------------
 def contests_changed_sources() -> Any:
     """A source that is read with another content than before is contested."""
@@ -287,6 +292,12 @@ MUTANTS = (
         "SAFE-2",
         replace(quiet(), lies=((4, "equivocate"),)),
         (patched(_Votes, "allows", lambda *_: True),),
+    ),
+    Mutant(
+        "what was VALID is INVALID when it is forgotten",
+        "SAFE-2",
+        replace(quiet(), lies=((4, "forget"),)),
+        (patched(_Votes, "forgot", lambda *_: False), patched(_Votes, "allows", allows_what_is_remembered)),
     ),
     Mutant("a commit is announced before it is synced", "SAFE-3", quiet(), storage_type=SaysBeforeSync),
     Mutant(

@@ -69,6 +69,15 @@ def test_a_mesh_counts_channels_and_a_tree_counts_who_is_not_known_to_be_gone() 
     assert tree.targets(1) == [2, 3]
 
 
+def test_in_a_mesh_nobody_passes_anything_on() -> None:
+    mesh = Reach(1, Timing(mesh_slots=5, fanout=1))
+    assert mesh.is_tree is False  # before it knows how many they are
+    mesh.restated(roster_of(Cluster(5).builder))
+    for slot in (2, 3, 4, 5):
+        mesh.up(slot, 1.0)
+    assert [mesh.targets(proposer) for proposer in (1, 2)] == [[2, 3, 4, 5], []]
+
+
 def test_who_boots_anew_is_taken_for_reachable_again() -> None:
     cluster = Cluster(5)
     tree = Reach(1, TREE)

@@ -23,7 +23,7 @@ def test_a_certificate_of_an_epoch_that_is_over_is_made_anew() -> None:
     cluster.run()
     assert cluster.modes() == ["quorum"]
     (link,) = cluster.links()
-    assert [link.block, link.epoch] == [before.block.block.id, before.epoch + 1]
+    assert [link.block, link.epoch] == [before.block.block.id, before.block.block.header.epoch + 1]
     found = certificate.decode(cluster.certificates[link.height] or b"")
     assert {vote.header.epoch for vote in found.votes} == {link.epoch}
     assert cluster.nodes[1].settled == [identity]

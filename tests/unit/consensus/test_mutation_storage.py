@@ -110,9 +110,16 @@ def test_every_block_of_a_group_is_answered(build: ChainBuilder, node: Storage) 
     assert node.step(decided((group[0], waits[1]), (group[1], waits[2])), 0.0) == (told[1], told[2])
 
 
-def test_what_is_to_be_appended_says_under_which_epoch_it_came(build: ChainBuilder, node: Storage) -> None:
+def test_what_is_to_be_appended_says_of_which_epoch_its_certificate_is(build: ChainBuilder, node: Storage) -> None:
     block = a_block(build)
-    assert candidates(node.step(extended(block), 0.0)) == [storage.Candidate(block, None, (), 2, "deadline", None)]
+    proof = decode_quorum(build, block.block)
+    expected = storage.Candidate(block, proof.solution, proof.votes, 2, None, proof.encode())
+    assert candidates(node.step(events.Pushed(1, block, proof), 0.0)) == [expected]
+
+
+def test_what_has_no_certificate_says_why(build: ChainBuilder, node: Storage) -> None:
+    block = a_block(build)
+    assert candidates(node.step(extended(block), 0.0)) == [storage.Candidate(block, None, (), None, "deadline", None)]
 
 
 def test_who_sent_a_block_is_answered_once_with_its_id(build: ChainBuilder, node: Storage) -> None:

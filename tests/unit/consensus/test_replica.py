@@ -217,6 +217,15 @@ def test_an_adaptive_difficulty_follows_from_links_that_are_here_or_that_storage
         ignorant.replica.difficulty(roster)
 
 
+@pytest.mark.parametrize(("mining", "wanted"), [("own", 0), ("race", 1)])
+def test_an_adaptive_difficulty_counts_on_all_slots_only_where_all_mine(mining: str, wanted: int) -> None:
+    """SciChain §4.5: of 30 hashes in the shortest interval, 10 are one node's."""
+    settings = Settings(difficulty=Difficulty("adaptive", 0, 1_000, 200), mining=mining)
+    links = Links(limits.RETARGET_LINKS + 1, settings)
+    links.take(*range(limits.RETARGET_LINKS + 1))
+    assert links.replica.difficulty(roster_of(links.cluster.builder)) == wanted
+
+
 # --- the same through an agent ----------------------------------------------------------------------
 def an_agent(cluster: Cluster) -> tuple[Agent, MemoryLedger]:
     """A fresh process that holds the key of slot 1."""

@@ -100,7 +100,8 @@ def test_nothing_is_judged_before_an_epoch_is_in_force(cluster: Cluster) -> None
     block = build.block(1, [build.task("a")])
     new = storage.Storage(build.storage, build.chain, 1)
     event = events.Extended(1, prepared(block), build.solution(block), (), "deadline")
-    assert answers([*new.step(event, 0.0)]) == [(1, "wait", "no epoch is in force yet")]
+    answer = messages.Answer(block.id, "wait", reason="no epoch is in force yet")
+    assert new.step(event, 0.0) == (effects.SendSlot(1, answer),)
     assert new.is_idle
     candidate = storage.Candidate(event.block, event.solution, (), 0, "deadline", None)
     with pytest.raises(InvariantViolation, match="before any epoch"):

@@ -8,13 +8,14 @@ from dataclasses import replace
 import pytest
 
 from scichain_wf import limits
-from scichain_wf.consensus import storage
+from scichain_wf.consensus import events, storage
 from scichain_wf.consensus.conduct import Record
+from scichain_wf.consensus.roster import Roster
 from scichain_wf.ledger.prepared import prepared
 from scichain_wf.model.block import Block
 from scichain_wf.model.link import Annotation, Link, Mark, Mode
 from tests.unit.consensus.cluster import Cluster
-from tests.unit.consensus.kit import state_of
+from tests.unit.consensus.kit import roster_of, state_of
 from tests.unit.consensus.storage_kit import answers, extended, stepped
 
 SLOW = "too much of what this slot stated lately is contested"
@@ -134,6 +135,20 @@ def test_a_new_key_does_not_make_another_slot(cluster: Cluster) -> None:
         cluster.append_epoch(candidate.block)
     assert cluster.storage._records == {}
     assert len(cluster.storage._slots) == 3
+
+
+def test_what_slots_of_before_stated_counts_against_none_of_today(cluster: Cluster) -> None:
+    """Spec: LIVE-1. Their block was being committed when others took their places."""
+    build = cluster.builder
+    block = build.block(2, [build.task("a")])
+    (commit,) = stepped(cluster, extended(block, 2))
+    assert isinstance(commit, storage.Commit)
+    remaining = {slot: key for slot, key in roster_of(build).keys.items() if slot != 2}
+    newer = Roster(replace(build.epoch, generation=build.epoch.generation + 1), build.chain, remaining)
+    link = Link(9, bytes(32), block.id, bytes(32), Mode.POET, 3, (Annotation(0, Mark.CONTESTED),), 1, 1)
+    appended = storage.Appended(link, (block.header.proposer,))
+    stepped(cluster, events.EpochInForce(newer), storage.Decided((storage.Outcome(commit.candidates[0], appended),)))
+    assert not set(cluster.storage._records) & {1, 2, 3}
 
 
 def test_the_append_says_whose_word_each_contested_transaction_is_against(cluster: Cluster) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from scichain_wf import limits
-from scichain_wf.consensus import events, messages, storage
+from scichain_wf.consensus import effects, events, messages, storage
 from scichain_wf.consensus.queue import Queue
 from scichain_wf.crypto.hashing import Domain
 from scichain_wf.ledger.prepared import prepared
@@ -119,7 +119,8 @@ def test_what_counts_is_everything_that_came(cluster: Cluster, monkeypatch: pyte
     monkeypatch.setattr(limits, "STORAGE_QUEUE_BYTES_MAX", 0)
     assert stepped(cluster, push) == []
     before = state_of(node)
-    assert answers(stepped(cluster, extend)) == [(2, "wait", "storage is busy")]
+    busy = messages.Answer(blocks[1].id, "wait", reason="storage is busy")
+    assert stepped(cluster, extend) == [effects.SendSlot(2, busy)]
     assert node.dropped == {"storage is busy": 1}
     assert state_of(node) == before
     monkeypatch.setattr(limits, "STORAGE_SHARE_BYTES_MIN", size)
