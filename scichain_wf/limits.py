@@ -195,13 +195,36 @@ CONTROL_LINE_BYTES_MAX: Final = 1 << 20
 LOG_BYTES_MAX: Final = 8 << 20
 """A log longer than this is moved aside (one generation) at the next start."""
 START_TIMEOUT_S: Final = 20.0
-"""How long agents may take to join."""
+"""How long agents may take to join; who is late joins later."""
+MESH_TIMEOUT_S: Final = 5.0
+"""How long a start waits for agents to connect to each other: before that, storage decides alone."""
 DRAIN_TIMEOUT_S: Final = 30.0
 """How long an ending service tries to get everything committed."""
 SERVICE_GRACE_S: Final = 10.0
 """How much longer than the service itself its client waits for it."""
 AGENT_END_TIMEOUT_S: Final = 5.0
 """How long an agent that was told to end, or lost its storage node, may take."""
+RESTARTS_MAX: Final = 6
+"""A process that died so often in a row, each time before it got to work, is not started again."""
+RESTART_PAUSE_S: Final = 0.05
+"""Before the second start in a row; doubled each time."""
+ORPHANS_S: Final = 2.0
+"""The storage node looks this often for outboxes whose agents have gone."""
+WRITER_LEASE_S: Final = 10.0
+"""A storage node that could not say for this long that it lives promises nothing until it has."""
+WRITER_LEASE_S_MIN: Final = 0.2
+WRITER_LEASE_S_MAX: Final = 3_600.0
+"""What a marker may say of its lease."""
+WRITER_PATIENCE: Final = 1.5
+"""Leases that must pass without a sign of life before another takes over: clocks differ, and signs come late."""
+WRITER_BEATS_PER_LEASE: Final = 8
+"""Heartbeats within one lease, at least."""
+WRITER_BEAT_S_MAX: Final = 1.0
+"""Longest pause between two: another process that wants to write is told after it that the chain is in use."""
+WRITER_POLL_S: Final = 0.02
+"""A process that wants to write looks this often whether the writer lives."""
+WRITER_MARKER_BYTES_MAX: Final = 4_096
+"""A writer epoch's file."""
 JOIN_LINKS_MAX: Final = 512
 """Newest links sent to an agent that joins with none; older ones are covered by the filter. A run waits for them."""
 SYNC_LINKS_MAX: Final = 4_096
@@ -279,6 +302,9 @@ if not (
     and BLOCKS_AHEAD_MAX <= REMEMBERED_BLOCKS_MAX <= VERDICTS_PER_BATCH_MAX
     and PIPELINE_BLOCKS < IN_FLIGHT_BLOCKS_MAX
     and JOIN_LINKS_MAX < SYNC_LINKS_MAX
+    and WRITER_PATIENCE > 1
+    and WRITER_LEASE_S_MIN <= WRITER_LEASE_S <= WRITER_LEASE_S_MAX
+    and WRITER_POLL_S * 2 < WRITER_LEASE_S_MIN
     and INTERVAL_US_MIN <= INTERVAL_US_MAX
     and SIM_DELAY_US_MAX < 1e6 * SILENCE_S_MAX
     and SIM_SYNC_S_MAX < SIM_SETTLE_S < SIM_REST_S < SIM_SECONDS_MAX

@@ -56,6 +56,14 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"hypothesis: profile {PROFILE}{again}"
 
 
+@pytest.fixture(autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another place for what clients keep of their chains than this user's own."""
+    home = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("XDG_STATE_HOME", str(home))
+    return home
+
+
 @pytest.fixture
 def short_path() -> Iterator[Path]:
     """A directory with a short name, for Unix sockets: their paths may have 107 bytes, `tmp_path` is often longer."""

@@ -6,8 +6,8 @@
     service.stop()
 
 The service ends with whoever started it: its standard input is a pipe whose other end is held here, and it watches
-this process besides. Only the process that started it talks to it; a fork of that process cannot. Standard library
-only: engines import this.
+this process besides. Processes of it that die are started again; a flush under way is then asked for again. Only the
+process that started it talks to it; a fork of that process cannot. Standard library only: engines import this.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Self, cast
 
 import scichain_wf
 from scichain_wf import errors, limits
+from scichain_wf.client import kept
 from scichain_wf.errors import LedgerError, PeerError, ScichainError, UsageError
 
 _MODULE: Final = "scichain_wf.node.main"
@@ -60,7 +62,8 @@ class Service:
         chain: chain id (32 bytes).
         outboxes: one directory per agent.
         spool: where records go that no agent takes.
-        pids: process ids by name (`storage`, `slot-1`, ...).
+        pids: process ids by name (`storage`, `slot-1`, ...); `poll` brings them up to date.
+        notes: what the user should know of the start, in words.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], chain_dir: Path) -> None:
@@ -75,6 +78,9 @@ class Service:
         self.outboxes: list[Path] = []
         self.spool = chain_dir / "spool"
         self.pids: dict[str, int] = {}
+        self.notes: list[str] = []
+        self._flushes = 0
+        self._failure: ScichainError | None = None
 
     def flush(
         self, run: bytes, *, timeout_s: float = 30.0, progress: Callable[[int, int], None] | None = None
@@ -91,18 +97,33 @@ class Service:
         """
         with self._lock:
             self._check_owner()
-            self._say({"flush": {"run": run.hex(), "timeout_ms": int(timeout_s * 1_000)}})
-            deadline = time.monotonic() + timeout_s + limits.SERVICE_GRACE_S
+            self._flushes += 1
+            deadline = time.monotonic() + timeout_s
+            self._ask_flush(run, deadline)
             while True:
-                answer = self._answer(deadline)
-                if "progress" in answer:
-                    if progress is not None:
-                        committed, pending = cast("list[int]", answer["progress"])
-                        progress(committed, pending)
-                elif "flushed" in answer:
-                    return _summary(cast("dict[str, object]", answer["flushed"]))
-                elif "error" in answer:
+                answer = self._answer(deadline + limits.SERVICE_GRACE_S)
+                restarted = "ready" in answer
+                self._take(answer)
+                if self._failure is not None:
+                    raise self._waiting(self._failure)
+                if restarted:
+                    self._ask_flush(run, deadline)
+                if answer.get("flush") != self._flushes:
+                    continue
+                if "error" in answer:
                     raise self._waiting(_error(answer))
+                if "flushed" in answer:
+                    self._keep()
+                    return _summary(cast("dict[str, object]", answer["flushed"]))
+                if progress is not None:
+                    committed, pending = cast("list[int]", answer["progress"])
+                    progress(committed, pending)
+
+    def poll(self) -> None:
+        """Take in what the service said meanwhile, without waiting: whether processes were started again."""
+        with self._lock:
+            self._check_owner()
+            self._catch_up()
 
     def stop(self, *, timeout_s: float = limits.DRAIN_TIMEOUT_S) -> None:
         """Drain, end the service and wait for its end. Idempotent; a forked copy of this process does nothing.
@@ -127,6 +148,7 @@ class Service:
                     self._process.stdout.close()
             if code != 0:
                 raise self._waiting(PeerError(f"the recording service ended with code {code}"))
+            self._keep()
 
     def __enter__(self) -> Self:
         return self
@@ -134,20 +156,48 @@ class Service:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def begin(self, nodes: int, deadline: float) -> None:
+    def begin(self, nodes: int, lease_s: float, timeout_s: float) -> None:
         """Say what is wanted and wait until the service is ready (part of `start`)."""
-        self._say({"role": "storage", "chain_dir": str(self._chain_dir), "nodes": nodes, "engine_pid": self._owner})
+        wanted = {"chain_dir": str(self._chain_dir), "nodes": nodes, "engine_pid": self._owner, "lease_s": lease_s}
+        self._say({"role": "storage"} | wanted)
+        while not self.chain:
+            try:
+                self._take(self._answer(time.monotonic() + timeout_s))
+            except PeerError as error:
+                raise PeerError(f"the recording service did not start: {error}") from None
+            if self._failure is not None:
+                raise self._failure
+
+    def _catch_up(self) -> None:
+        with suppress(PeerError):  # nothing more, or its end: the next flush tells
+            while True:
+                self._take(self._answer(0))
+
+    def _take(self, answer: dict[str, object]) -> None:
+        """Remember what is said of the service itself; a line with a flush's number is for that flush."""
+        if "ready" in answer:
+            ready = cast("dict[str, object]", answer["ready"])
+            self.chain = bytes.fromhex(cast("str", ready["chain"]))
+            self.outboxes = [Path(path) for path in cast("list[str]", ready["outboxes"])]
+            self.spool = Path(cast("str", ready["spool"]))
+            self.notes = cast("list[str]", ready["notes"])
+            answer = ready
+        if "pids" in answer:
+            self.pids = cast("dict[str, int]", answer["pids"])
+        if "error" in answer and "flush" not in answer:
+            self._failure = _error(answer)
+
+    def _ask_flush(self, run: bytes, deadline: float) -> None:
+        left_ms = max(0, int((deadline - time.monotonic()) * 1_000))
+        self._say({"flush": {"number": self._flushes, "run": run.hex(), "timeout_ms": left_ms}})
+
+    def _keep(self) -> None:
+        """Keep the newest checkpoint where nobody reaches it who reaches the chain."""
         try:
-            answer = self._answer(deadline)
-        except PeerError as error:
-            raise PeerError(f"the recording service did not start: {error}") from None
-        if "error" in answer:
-            raise _error(answer)
-        ready = cast("dict[str, object]", answer["ready"])
-        self.chain = bytes.fromhex(cast("str", ready["chain"]))
-        self.outboxes = [Path(path) for path in cast("list[str]", ready["outboxes"])]
-        self.spool = Path(cast("str", ready["spool"]))
-        self.pids = cast("dict[str, int]", ready["pids"])
+            kept.keep(self.chain, (self._chain_dir / "checkpoint").read_bytes())
+        except OSError as error:
+            note = f"no checkpoint is kept outside of the chain ({error}): a rollback would not be noticed"
+            self.notes = [*self.notes, note]
 
     def _check_owner(self) -> None:
         if os.getpid() != self._owner:
@@ -159,7 +209,8 @@ class Service:
         try:
             cast("IO[bytes]", self._process.stdin).write(json.dumps(command).encode() + b"\n")
         except OSError:
-            raise self._waiting(PeerError("the recording service is gone")) from None
+            self._catch_up()  # it may have said why
+            raise self._waiting(self._failure or PeerError("the recording service is gone")) from None
 
     def _answer(self, deadline: float) -> dict[str, object]:
         """The next line it says."""
@@ -167,15 +218,17 @@ class Service:
         with selectors.DefaultSelector() as selector:
             selector.register(stdout, selectors.EVENT_READ)
             while b"\n" not in self._buffer:
-                left = deadline - time.monotonic()
-                if left <= 0 or not selector.select(left):
+                if not selector.select(max(0.0, deadline - time.monotonic())):
                     raise self._waiting(PeerError("the recording service does not answer"))
                 chunk = os.read(stdout.fileno(), 65_536)
                 if not chunk:
                     raise self._waiting(PeerError("the recording service ended unexpectedly"))
                 self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
-        return cast("dict[str, object]", json.loads(line))
+        try:
+            return cast("dict[str, object]", json.loads(line))
+        except ValueError:
+            return {}  # what a process said when it was killed
 
     def _waiting(self, error: ScichainError) -> PeerError:
         """`error` with what became of the records and how to get them in."""
@@ -188,8 +241,16 @@ class Service:
         return self.outboxes[0].parent if self.outboxes else "the outbox"
 
 
-def start(chain_dir: Path, nodes: int = 1, *, timeout_s: float = 30) -> Service:
+def start(
+    chain_dir: Path, nodes: int = 1, *, timeout_s: float = 30, lease_s: float = limits.WRITER_LEASE_S
+) -> Service:
     """Start a storage node and `nodes` agents on the chain in `chain_dir`, making the chain if there is none.
+
+    Args:
+        chain_dir: the chain's directory.
+        nodes: how many agents.
+        timeout_s: how long it may be silent. It says so while it waits for a storage node that may be alive elsewhere.
+        lease_s: the storage node's lease; see `node.writers`.
 
     Raises:
         LedgerError: the directory is not a chain, is damaged, or is in use by another service.
@@ -199,6 +260,9 @@ def start(chain_dir: Path, nodes: int = 1, *, timeout_s: float = 30) -> Service:
     """
     if not 1 <= nodes <= limits.EMBEDDED_NODES_MAX:
         raise UsageError(f"{nodes} nodes on one host: allowed are 1 to {limits.EMBEDDED_NODES_MAX}")
+    shortest_s, longest_s = limits.WRITER_LEASE_S_MIN, limits.WRITER_LEASE_S_MAX
+    if not shortest_s <= lease_s <= longest_s:
+        raise UsageError(f"a lease of {lease_s} s: allowed are {shortest_s} to {longest_s} s")
     chain_dir = chain_dir.absolute()
     with _opened_log(chain_dir) as log:
         process = subprocess.Popen(
@@ -212,7 +276,7 @@ def start(chain_dir: Path, nodes: int = 1, *, timeout_s: float = 30) -> Service:
         )
     service = Service(process, chain_dir)
     try:
-        service.begin(nodes, time.monotonic() + timeout_s)
+        service.begin(nodes, float(lease_s), timeout_s)
     except BaseException:
         _end(process)
         raise

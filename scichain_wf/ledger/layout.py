@@ -3,7 +3,7 @@
     trust-root                     text: `scichain-wf-trust-root-v1 sha256:<chain id>`
     checkpoint                     newest signed note, replaced by rename after each group commit
     ledger/<writer, 8 digits>/     an LMDB environment (`data.mdb`); the highest number is the live one
-    writers/<n>                    writer-epoch markers
+    writers/<n, 8 digits>          who took writer epoch n
     keys/                          authority.key, storage.key (0600 in 0700)
     spool/                         maildir for records without an agent: tmp, new
     run/                           rendezvous of a running storage node
@@ -87,6 +87,22 @@ class ChainLayout:
         if not 0 <= writer <= WRITER_MAX:
             raise UsageError(f"writer epoch {writer} is outside 0 to {WRITER_MAX}")
         return self.ledgers / f"{writer:08d}"
+
+    def marker(self, writer: int) -> Path:
+        """What says who took writer epoch `writer`; errors as of `ledger_dir`."""
+        return self.writers / self.ledger_dir(writer).name
+
+    @property
+    def newest_ledger(self) -> int:
+        """The highest writer epoch that has a ledger of its own; 0 if none has.
+
+        Raises:
+            OSError: the ledgers cannot be listed.
+        """
+        try:
+            return max((int(entry.name) for entry in self.ledgers.iterdir() if _WRITER.match(entry.name)), default=0)
+        except FileNotFoundError:
+            return 0
 
     def live_ledger(self) -> Path:
         """The ledger with the highest writer epoch.

@@ -251,6 +251,8 @@ class AgentNode:
                 self._feed(events.PastKnown())
             else:
                 self.log.info("the filter came too late: it is asked for again with the next link")
+        elif kind == wire.Kind.PEERS:
+            self._learn(wire.decoded(payload))
         elif kind == wire.Kind.ADOPT:
             self._pump.adopt(Path(wire.text(wire.decoded(payload), "directory", limits.PATH_BYTES_MAX)))
         else:
@@ -261,10 +263,13 @@ class AgentNode:
         nodes = tuple(bytes.fromhex(str(node)) for node in cast("list[str]", value["nodes"]))
         anchors = tuple((height, time_us) for height, time_us in cast("list[list[int]]", value.get("anchors", [])))
         self._feed(events.Welcomed(wire.integer(value, "size"), nodes, anchors))
-        addresses = cast("dict[str, list[object]]", value["peers"])
-        self._peers.learn({int(slot): wire.address({"a": where}, "a") for slot, where in addresses.items()})
+        self._learn(value)
         self._feed(events.StorageUp())
         self._pump.look()
+
+    def _learn(self, value: dict[str, object]) -> None:
+        addresses = cast("dict[str, list[object]]", value["peers"])
+        self._peers.learn({int(slot): wire.address({"a": where}, "a") for slot, where in addresses.items()})
 
     def _link(self, committed: messages.Committed) -> None:
         before = self._core.height

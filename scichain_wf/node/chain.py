@@ -1,36 +1,40 @@
-"""A chain directory: made whole or not at all, opened, locked, and its newest checkpoint.
+"""A chain directory: made whole or not at all, taken over, opened, and held against checkpoints of it.
 
 Creation writes keys, then the ledger, then `trust-root`; whatever was interrupted is finished by the next start. A
-directory that holds something else is refused and left as it was. The lock is host-local: it keeps two storage nodes
-of one host apart; writer epochs will do it across hosts.
+directory that holds something else is refused and left as it was. All of it is the writer's to do (`writers`).
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from scichain_wf import keystore
+from scichain_wf.client import kept
 from scichain_wf.consensus import membership
 from scichain_wf.crypto.signing import SigningKey
-from scichain_wf.errors import LedgerCorrupt, LedgerError, VerificationError
-from scichain_wf.ledger.layout import ChainLayout
+from scichain_wf.errors import DecodeError, LedgerCorrupt, LedgerError, VerificationError
+from scichain_wf.ledger.files import discard, os_failure, sync
+from scichain_wf.ledger.fsck import check
+from scichain_wf.ledger.isolate import Pool, result
 from scichain_wf.ledger.store import ChainStore
+from scichain_wf.ledger.walk import survey
 from scichain_wf.model.checkpoint import Checkpoint
 from scichain_wf.model.epoch import Epoch, Settings
 from scichain_wf.model.text import digest_text
 from scichain_wf.model.transaction import Transaction, TransactionKey, make_key
 
-WRITER: Final = 1
-"""The only writer epoch until takeovers are implemented: storage resumes in place under the lock."""
+if TYPE_CHECKING:
+    from scichain_wf.ledger.layout import ChainLayout
+    from scichain_wf.ledger.view import ChainView
+    from scichain_wf.node.writers import Writer
+
 _TRUST_ROOT: Final = "scichain-wf-trust-root-v1 "
 _OURS: Final = {"keys", "ledger", "writers", "spool", "run", "refused", "trust-root", "checkpoint"}
 
@@ -40,35 +44,19 @@ def fresh_key() -> TransactionKey:
     return make_key(time.time_ns() // 1_000_000, os.urandom(10))
 
 
-@contextmanager
-def locked(layout: ChainLayout) -> Iterator[None]:
-    """Hold the chain's lock on this host; makes the directory if there is none.
+def prepare(layout: ChainLayout) -> None:
+    """Make the chain's directory if there is none.
 
     Raises:
-        LedgerError: another storage node of this host has it, or the directory is not a chain's.
+        LedgerError: it cannot be made or used, or is not a chain's.
     """
-    root, owner = layout.root, os.getpid()
+    root = layout.root
     try:
         if root.exists():
             _check_ours(root)
         layout.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(layout.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise LedgerError(f"{root}: cannot be used for a chain: {error.strerror}; choose another --chain") from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip() or "another process"
-            raise LedgerError(
-                f"{root} is in use: its storage node is {holder}; wait for that run to end, or choose another --chain"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-        yield
-    finally:
-        if os.getpid() == owner:  # a forked agent has closed it already
-            os.close(descriptor)
 
 
 def _check_ours(root: Path) -> None:
@@ -82,34 +70,90 @@ def _check_ours(root: Path) -> None:
         )
 
 
-def opened(layout: ChainLayout, slots: int, settings: Settings) -> ChainStore:
-    """The chain's store; a new chain if the directory has none. To be called under the lock.
+def take_over(layout: ChainLayout, writer: Writer, waiting: Callable[[str], None]) -> None:
+    """Put the ledger where `writer` writes it. Who wrote before may wake up and write on: not where anybody looks.
+
+    Where it is not known that every earlier writer is over, what they made durable is copied, every byte of the copy
+    is recomputed, and at last the copy gets its name. What was copied from stays as it is.
+
+    Raises:
+        LedgerError, LedgerCorrupt, LedgerFull: it cannot be copied, or is damaged; nothing was changed.
+    """
+    if writer.in_place or not layout.newest_ledger:
+        return
+    source, target = layout.live_ledger(), layout.ledger_dir(writer.number)
+    copy = target.with_name(f".{target.name}")
+    try:
+        with Pool(1) as pool:  # forked before there is another thread
+            result(pool, survey, source)
+            with writer.beating(lambda _: None, lambda: waiting(f"copying {source}")):
+                with ChainStore.open(source, readonly=True) as store:
+                    store.snapshot(copy)
+                problems = check(pool, result(pool, survey, copy)).problems.sorted()
+        if problems:
+            raise LedgerCorrupt(f"{source} is damaged ({problems[0]}) and was not taken over; `ledger fsck` tells all")
+        writer.check()
+        copy.rename(target)
+        sync(target.parent)
+    except OSError as error:
+        raise os_failure(error, target, "taking the ledger over") from None
+    finally:
+        discard(str(copy))
+
+
+def opened(layout: ChainLayout, writer: int, slots: int, settings: Settings) -> ChainStore:
+    """The chain's store; a new chain if the directory has none. To be called by writer epoch `writer` when it holds.
 
     Raises:
         LedgerError, LedgerCorrupt: it cannot be opened, or contradicts its trust root or checkpoint.
+        VerificationError: it is older than a checkpoint of it.
         ConfigError: its keys cannot be used.
     """
     if not layout.ledgers.exists():
         if layout.trust_root.exists():
             raise LedgerCorrupt(f"{layout.root} has a trust root and no ledger: restore the ledger from a copy")
-        _create(layout, slots, settings)
+        _create(layout, writer, slots, settings)
     store = ChainStore.open(layout.live_ledger())
     try:
         with store.view() as view:
-            chain, size = view.chain_id, view.size
-            text = f"{_TRUST_ROOT}{digest_text(chain)}\n"
+            text = f"{_TRUST_ROOT}{digest_text(view.chain_id)}\n"
             if not layout.trust_root.exists():
                 replace_file(layout.trust_root, text, durable=True)
             elif layout.trust_root.read_text() != text:
                 raise LedgerCorrupt(f"{layout.trust_root} names another chain than the ledger beside it")
-            _check_checkpoint(layout, chain, size, view.root)
+            if layout.checkpoint.exists():
+                _check(view, Checkpoint.parse(layout.checkpoint.read_bytes()), layout.checkpoint)
     except BaseException:
         store.close()
         raise
     return store
 
 
-def _create(layout: ChainLayout, slots: int, settings: Settings) -> None:
+def check_kept(store: ChainStore) -> str:
+    """Hold the chain against the checkpoint that this user's clients kept elsewhere (Spec: SAFE-7).
+
+    Returns:
+        Why that could not be done; "" if it was, or if the chain is new.
+
+    Raises:
+        VerificationError: this chain does not continue what was kept.
+    """
+    with store.view() as view:
+        path = kept.path(view.chain_id)
+        try:
+            note = Checkpoint.parse(kept.read(view.chain_id))
+            if note.chain != view.chain_id:
+                raise VerificationError("it is of another chain")
+            note.verify_storage(_epoch(view).storage)
+        except FileNotFoundError:
+            return f"there is no {path}: a rollback would not be noticed at this start" if view.size > 1 else ""
+        except (OSError, DecodeError, VerificationError) as error:
+            return f"{path} cannot be used ({error}): a rollback would not be noticed at this start"
+        _check(view, note, path)
+    return ""
+
+
+def _create(layout: ChainLayout, writer: int, slots: int, settings: Settings) -> None:
     authority, storage = _key(layout.authority_key), _key(layout.storage_key)
     host, time_us = socket.gethostname(), time.time_ns() // 1_000
     genesis = membership.genesis(authority, storage.public, slots, settings, host, time_us, fresh_key())
@@ -117,9 +161,9 @@ def _create(layout: ChainLayout, slots: int, settings: Settings) -> None:
     # Aside, then renamed: the ledger directory is there whole or not at all.
     temporary = Path(tempfile.mkdtemp(prefix=".ledger-", dir=layout.root))
     try:
-        ChainStore.create(temporary / layout.ledger_dir(WRITER).name, genesis).close()
+        ChainStore.create(temporary / layout.ledger_dir(writer).name, genesis).close()
         temporary.rename(layout.ledgers)
-        _sync_directory(layout.root)
+        sync(layout.root)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -130,25 +174,25 @@ def _key(path: Path) -> SigningKey:
     return keystore.load(path)
 
 
-def _check_checkpoint(layout: ChainLayout, chain: bytes, size: int, root: object) -> None:
-    """The last checkpoint written must be of a prefix of this ledger (Spec: SAFE-7, the part that needs no peer)."""
-    if not layout.checkpoint.exists():
-        return
-    checkpoint = Checkpoint.parse(layout.checkpoint.read_bytes())
-    if not callable(root):
-        raise TypeError("root is a function of the size")
-    if checkpoint.chain != chain or checkpoint.size > size or root(checkpoint.size) != checkpoint.root:
+def _check(view: ChainView, checkpoint: Checkpoint, path: Path) -> None:
+    """A checkpoint that was written once must be of a prefix of this ledger (Spec: SAFE-7)."""
+    size = checkpoint.size
+    if checkpoint.chain != view.chain_id or size > view.size or view.root(size) != checkpoint.root:
         raise VerificationError(
-            f"{layout.checkpoint} (of {checkpoint.size} links) is not of this ledger (of {size} links): "
-            "the ledger was rolled back or exchanged; nothing is appended to it"
+            f"{path} (of {size} links) is not of this ledger (of {view.size} links): the ledger was rolled back or "
+            "exchanged, and nothing is appended to it; put the newest copy of the chain back"
         )
 
 
 def current_epoch(store: ChainStore) -> Epoch:
     """The membership in force."""
     with store.view() as view:
-        _, height = view.current_epoch()
-        return Epoch.from_body(Transaction.decode(view.transaction((height, 0))).body)
+        return _epoch(view)
+
+
+def _epoch(view: ChainView) -> Epoch:
+    _, height = view.current_epoch()
+    return Epoch.from_body(Transaction.decode(view.transaction((height, 0))).body)
 
 
 def replace_file(path: Path, text: str, *, durable: bool = False) -> None:
@@ -161,12 +205,4 @@ def replace_file(path: Path, text: str, *, durable: bool = False) -> None:
             os.fsync(file.fileno())
     temporary.replace(path)
     if durable:
-        _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path.parent)

@@ -1,7 +1,8 @@
 """Group commits: decide and append in one transaction, fsync, sign and publish the checkpoint. Runs in one thread.
 
 Order matters: nothing leaves before the fsync, and `checkpoint` is replaced after it, so that it never names a link
-that a crash could take back.
+that a crash could take back. The writer's lease is looked at in between: a process that slept through its end has
+written where nobody looks, and must not tell.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from scichain_wf.errors import InvariantViolation
 from scichain_wf.ledger.prepared import PreparedBlock, prepared
 from scichain_wf.model.checkpoint import Checkpoint
 from scichain_wf.model.link import Mode
-from scichain_wf.node.chain import WRITER, replace_file
+from scichain_wf.node.chain import replace_file
 from scichain_wf.node.lookups import ChainLookup
 
 if TYPE_CHECKING:
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
     from scichain_wf.ledger.store import AppendBatch, ChainStore
     from scichain_wf.model.block import Block
     from scichain_wf.model.link import Link
+    from scichain_wf.node.writers import Writer
 
 
 class Committer:
     """The only place that appends; all of it in one thread."""
 
-    def __init__(self, store: ChainStore, layout: ChainLayout, key: SigningKey, chain: bytes) -> None:
-        self._store, self._layout, self._key, self._chain = store, layout, key, chain
+    def __init__(self, store: ChainStore, layout: ChainLayout, key: SigningKey, chain: bytes, writer: Writer) -> None:
+        self._store, self._layout, self._key, self._chain, self._writer = store, layout, key, chain, writer
         self._size, self._root = 0, b""
 
     def run(self, core: Storage, candidates: tuple[Candidate, ...]) -> tuple[Outcome, ...]:
@@ -42,7 +44,9 @@ class Committer:
             outcomes = [Outcome(c, self._do(batch, c, core.decide(c, chain))) for c in candidates]
             return outcomes, batch.size, batch.root()
 
+        self._writer.check()
         outcomes, self._size, self._root = self._store.append_all(body)
+        self._writer.check()
         return tuple(outcomes)
 
     def append_epochs(self, blocks: list[tuple[Block, int]]) -> list[tuple[Link, Block]]:
@@ -51,12 +55,18 @@ class Committer:
         def body(batch: AppendBatch) -> tuple[list[tuple[Link, Block]], int, bytes]:
             links = [
                 batch.append(
-                    prepared(block), mode=Mode.EPOCH, certificate=None, epoch=epoch, writer=WRITER, time_us=_now_us()
+                    prepared(block),
+                    mode=Mode.EPOCH,
+                    certificate=None,
+                    epoch=epoch,
+                    writer=self._writer.number,
+                    time_us=_now_us(),
                 )
                 for block, epoch in blocks
             ]
             return list(zip(links, (block for block, _ in blocks), strict=True)), batch.size, batch.root()
 
+        self._writer.check()
         links, self._size, self._root = self._store.append_all(body)
         self.publish()
         return links
@@ -73,13 +83,14 @@ class Committer:
             certificate=decision.certificate,
             epoch=decision.epoch,
             annotations=decision.annotations,
-            writer=WRITER,
+            writer=self._writer.number,
             time_us=_now_us(),
         )
         return Appended(link, decision.against)
 
     def publish(self) -> str:
         """Sign and publish the head of the last commit; returns the note."""
+        self._writer.check()
         text = Checkpoint(self._chain, self._size, self._root).sign(self._key).text()
         replace_file(self._layout.checkpoint, text)
         return text

@@ -89,10 +89,11 @@ class Flusher:
     Args:
         members: the agents.
         is_idle: whether storage has nothing queued.
+        slots: agents that live or are being started again.
     """
 
-    def __init__(self, members: Members, is_idle: Callable[[], bool]) -> None:
-        self._members, self._is_idle = members, is_idle
+    def __init__(self, members: Members, is_idle: Callable[[], bool], slots: Callable[[], set[int]]) -> None:
+        self._members, self._is_idle, self._slots = members, is_idle, slots
         self._board: FlushBoard | None = None
         self._number = 0
         self._changed = asyncio.Event()
@@ -106,7 +107,7 @@ class Flusher:
         """
         async with self._turn:
             self._number += 1
-            slots = {member.slot for member in self._members.all}
+            slots = self._slots()
             board = self._board = FlushBoard(self._number, slots, drain=drain)
             try:
                 for slot in slots:
@@ -135,7 +136,7 @@ class Flusher:
 
     async def _wait(self, board: FlushBoard, progress: Progress | None) -> None:
         said = (-1, -1)
-        while self._members.all:
+        while self._slots():
             if board.is_done():
                 return
             if self._is_idle() and board.should_release(self._members.size - 1):

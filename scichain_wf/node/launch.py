@@ -45,7 +45,7 @@ class Launch:
         stated = membership.restated(current, authority, chain, slots, storage.public)
         return cls(chain, layout, authority, storage, current, stated)
 
-    def agent_line(self, slot: int, run: RunAuthority, address: Address, adopted: list[Path]) -> dict[str, object]:
+    def agent_line(self, run: RunAuthority, address: Address, slot: int, adopted: list[Path]) -> dict[str, object]:
         """The first line of an agent: who it is, the secrets that prove it, and what it finds where.
 
         The first slot is the one that adopts what earlier runs and hooks without an agent left behind.
@@ -65,10 +65,10 @@ class Launch:
             "storage": list(address),
             "refused": str(self.layout.root / "refused"),
             "spool": str(self.layout.spool_new.parent) if slot == 1 else None,
-            "adopt": [str(path) for path in adopted] if slot == 1 else [],
+            "adopt": [str(path) for path in adopted],
         }
 
-    def epoch_blocks(
+    def first_epochs(
         self, view: ChainView, joins: tuple[membership.Join, ...]
     ) -> tuple[list[tuple[Block, int]], Epoch]:
         """The statement and everybody's join as two blocks, each with the epoch it begins; and the latter.
@@ -77,24 +77,31 @@ class Launch:
             VerificationError: a join's token or binding does not hold.
         """
         joined = membership.joined(self.stated, self.chain, joins)
-        # The parent of both is the head before them: the newest link their maker knows to be durable.
+        return [self._block(view, self.current, epoch, n) for n, epoch in enumerate((self.stated, joined))], joined
+
+    def next_epoch(
+        self, view: ChainView, current: Epoch, joins: tuple[membership.Join, ...]
+    ) -> tuple[list[tuple[Block, int]], Epoch]:
+        """The same for nodes that join while epoch `current` is in force; what they replace is a member no more."""
+        joined = membership.joined(current, self.chain, joins)
+        return [self._block(view, current, joined, 0)], joined
+
+    def _block(self, view: ChainView, current: Epoch, epoch: Epoch, number: int) -> tuple[Block, int]:
+        """The `number`-th of several blocks made at once."""
+        now_us, host = time.time_ns() // 1_000, socket.gethostname()
+        record = membership.epoch_transaction(epoch, self.chain, host, now_us, chains.fresh_key())
+        # The parent of all is the head before them: the newest link their maker knows to be durable.
         head, height = view.head_hash(), view.size - 1
-        blocks = []
-        for number, epoch in enumerate((self.stated, joined)):
-            now_us = time.time_ns() // 1_000
-            key, host = chains.fresh_key(), socket.gethostname()
-            record = membership.epoch_transaction(epoch, self.chain, host, now_us, key)
-            block = membership.seal(
-                self.storage,
-                self.chain,
-                self.current.epoch,
-                height + 1 + number,  # unique under this key, which outlives the process
-                head,
-                height,
-                (record.encode(),),
-                now_us,
-                0,
-                "storage",
-            )
-            blocks.append((block, epoch.epoch))
-        return blocks, joined
+        block = membership.seal(
+            self.storage,
+            self.chain,
+            current.epoch,
+            height + 1 + number,  # unique under this key, which outlives the process
+            head,
+            height,
+            (record.encode(),),
+            now_us,
+            0,
+            "storage",
+        )
+        return block, epoch.epoch

@@ -1,13 +1,15 @@
 """Entry of every process: `python -m scichain_wf.node.main`; its role is in the first line on standard input.
 
-The first line of a storage node: {"role": "storage", "chain_dir": ..., "nodes": k, "engine_pid": ...}. It imports
-what its agents need, too, and forks them before it has anything that must not be shared.
+The first line of a storage node: {"role": "storage", "chain_dir": ..., "nodes": k, "engine_pid": ..., "lease_s": ...}.
+The process that reads it stays the supervisor: it imports what everybody needs and forks the storage process, which
+forks the agents before it has anything that must not be shared.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from scichain_wf.errors import EXIT_OK, PeerError, ScichainError
@@ -42,27 +44,38 @@ def _agent(line: dict[str, object]) -> int:
 
 
 def _storage(line: dict[str, object]) -> int:
-    process.protect("scichain-stor")
+    process.protect("scichain-super")
     from scichain_wf.ledger.layout import ChainLayout
-    from scichain_wf.node import agent, chain, storage_node
-    from scichain_wf.node.children import Child
+    from scichain_wf.node import agent, chain, children, storage_node, writers
 
     del agent  # imported so that the children need not
-    layout = ChainLayout(Path(str(line["chain_dir"])))
-    nodes, engine = line["nodes"], line["engine_pid"]
-    if type(nodes) is not int or type(engine) is not int:
+    layout = ChainLayout(Path(str(line.get("chain_dir"))))
+    nodes, engine_pid, lease_s = line.get("nodes"), line.get("engine_pid"), line.get("lease_s")
+    if type(nodes) is not int or type(engine_pid) is not int or type(lease_s) is not float:
         raise PeerError("the first line is malformed")
-    with chain.locked(layout):
-        children = [Child(slot, main) for slot in range(1, nodes + 1)]
+    engine = process.parent_handle(engine_pid)
 
-        async def run() -> int:
-            return await storage_node.StorageNode(layout, children, engine).run()
+    def run(works: Callable[[], None]) -> int:
+        process.protect("scichain-stor")
+        chain.prepare(layout)
+        with writers.claimed(layout, lease_s, _waiting) as writer:
+            chain.take_over(layout, writer, _waiting)
+            agents = [children.Child.forked(slot, main) for slot in range(1, nodes + 1)]
 
-        try:
-            return asyncio.run(run())
-        finally:
-            for child in children:
-                child.end_now()
+            async def serve() -> int:
+                return await storage_node.StorageNode(layout, writer, agents, engine, works).run()
+
+            try:
+                return asyncio.run(serve())
+            finally:
+                for child in agents:
+                    child.end_now()
+
+    return children.supervised(run)
+
+
+def _waiting(what: str) -> None:
+    process.reply({"waiting": what})
 
 
 if __name__ == "__main__":

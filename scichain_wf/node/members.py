@@ -82,6 +82,16 @@ class Members:
         """Every agent that said HELLO, by slot."""
         return [self._by_slot[slot] for slot in sorted(self._by_slot)]
 
+    @property
+    def ready(self) -> int:
+        """How many of them are connected to all others."""
+        return sum(member.is_ready for member in self.all)
+
+    @property
+    def addresses(self) -> dict[str, object]:
+        """Where the agents are, as WELCOME and PEERS say it."""
+        return {"peers": {str(member.slot): list(member.hello.address) for member in self.all}}
+
     async def serve(self, channel: TlsChannel) -> None:
         """One agent's connection, from HELLO to its end."""
         slot = tls.slot_of(channel.peer)
@@ -112,9 +122,11 @@ class Members:
     async def welcome(self, member: Member) -> None:
         """Tell a member where the chain begins for it and where the others are, then send what it lacks."""
         newest = limits.SYNC_LINKS_MAX if member.hello.next else limits.JOIN_LINKS_MAX
-        start = max(min(member.hello.next, self.size), self.size - newest)
+        start, channel = max(min(member.hello.next, self.size), self.size - newest), member.channel
         value = await self._read(partial(hello.welcome, start=start))
-        value["peers"] = {str(other.slot): list(other.hello.address) for other in self.all}
+        if self._by_slot.get(member.slot) is not member or member.channel is not channel:
+            return  # it said HELLO again, or another process took its place: each HELLO gets one welcome
+        value |= self.addresses
         if self.send(member.slot, wire.Kind.WELCOME, wire.encoded(value)):
             member.next = start
             await self._catch_up(member)

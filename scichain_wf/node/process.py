@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Final, cast
 
 from scichain_wf import limits
@@ -76,6 +77,12 @@ def reply(value: dict[str, object]) -> None:
         return  # its end is told by standard input
 
 
+def broken_off() -> None:
+    """What died in this process's place may have left half a line: what follows begins a new one."""
+    with suppress(OSError):
+        os.write(_STDOUT, b"\n")
+
+
 class Replies(asyncio.BaseProtocol):
     """Lines to whoever started this process, without ever waiting for it to read them."""
 
@@ -114,24 +121,33 @@ class Replies(asyncio.BaseProtocol):
             self._transport.abort()
 
 
-async def parent_death(pid: int) -> None:
-    """Return when the parent process `pid` has ended, even if others hold its pipes (Linux; elsewhere never)."""
+def parent_handle(pid: int) -> int | None:
+    """A descriptor that tells when the parent process `pid` ends, even if others hold its pipes; None: no such thing.
+
+    Raises:
+        PeerError: it has ended.
+    """
     if not hasattr(os, "pidfd_open"):
-        await asyncio.Event().wait()
+        return None
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
-        return
+        raise PeerError("the process that started this has ended") from None
     except OSError:
-        await asyncio.Event().wait()
-        return
+        return None
+    if os.getppid() != pid:
+        os.close(descriptor)
+        raise PeerError("the process that started this has ended")
+    return descriptor
+
+
+async def end_of(handle: int | None) -> None:
+    """Return when the process of a `parent_handle` has ended; without one, never."""
     ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    if handle is not None:
+        asyncio.get_running_loop().add_reader(handle, ended.set)
     try:
-        if os.getppid() != pid:
-            return
-        loop.add_reader(descriptor, ended.set)
         await ended.wait()
     finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
+        if handle is not None:
+            asyncio.get_running_loop().remove_reader(handle)

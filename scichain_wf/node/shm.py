@@ -82,10 +82,14 @@ def set_aside(directory: Path) -> Path:
     return target
 
 
-def leftovers(chain: bytes) -> list[Path]:
+def leftovers(chain: bytes, *, ended: bool) -> list[Path]:
     """Outboxes that runs before this one left behind, set aside for draining; their tails are removed.
 
-    To be called under the chain's lock: then whoever made them has ended, or is about to.
+    To be called by the writer.
+
+    Args:
+        chain: chain id.
+        ended: who made them has ended, or is about to. Else they may still be held, and are found by `orphans` later.
 
     Raises:
         LedgerError: a process of an earlier run does not end.
@@ -100,8 +104,11 @@ def leftovers(chain: bytes) -> list[Path]:
         if entry.name.startswith(_TAIL):
             shutil.rmtree(entry, ignore_errors=True)
         elif entry.name.startswith((_SLOT, _DRAIN)):
-            _wait_until_free(entry)
-            found.append(set_aside(entry) if entry.name.startswith(_SLOT) else entry)
+            if ended:
+                _wait_until_free(entry)
+            outbox = set_aside(entry) if entry.name.startswith(_SLOT) else entry
+            if _is_free(outbox):
+                found.append(outbox)
     return found
 
 
@@ -113,17 +120,16 @@ def has_outboxes(chain: bytes) -> bool:
         return False
 
 
-def orphans(chain: bytes) -> list[Path]:
-    """Outboxes that no process holds, set aside for whoever takes them over."""
-    found = []
-    for entry in sorted(chain_directory(chain).iterdir()):
-        if entry.name.startswith((_SLOT, _DRAIN)):
-            try:
-                os.close(hold(entry))
-            except (LedgerError, FileNotFoundError):
-                continue
-            found.append(set_aside(entry) if entry.name.startswith(_SLOT) else entry)
-    return found
+def orphans(chain: bytes, living: set[int]) -> list[Path]:
+    """Outboxes that no process holds, set aside for whoever takes them over; those of the `living` are theirs."""
+    theirs = {f"{_SLOT}{slot}" for slot in living}
+    try:
+        entries = sorted(chain_directory(chain).iterdir())
+    except FileNotFoundError:
+        return []
+    outboxes = (entry for entry in entries if entry.name.startswith((_SLOT, _DRAIN)) and entry.name not in theirs)
+    free = (entry for entry in outboxes if _is_free(entry))
+    return [set_aside(entry) if entry.name.startswith(_SLOT) else entry for entry in free]
 
 
 def remove(directory: Path) -> None:
@@ -141,17 +147,20 @@ def remove_empty(chain: bytes) -> None:
             return  # something is in it, or another chain's start made it anew
 
 
+def _is_free(directory: Path) -> bool:
+    try:
+        os.close(hold(directory))
+    except (LedgerError, FileNotFoundError):
+        return False
+    return True
+
+
 def _wait_until_free(directory: Path) -> None:
     deadline = time.monotonic() + limits.AGENT_END_TIMEOUT_S
-    while True:
-        try:
-            os.close(hold(directory))
-        except LedgerError:
-            if time.monotonic() > deadline:
-                raise LedgerError(
-                    f"{directory}: an agent of an earlier run does not end; end it (`fuser {directory}` names it), "
-                    "then start again"
-                ) from None
-            time.sleep(_WAIT_STEP_S)
-        else:
-            return
+    while directory.exists() and not _is_free(directory):
+        if time.monotonic() > deadline:
+            raise LedgerError(
+                f"{directory}: an agent of an earlier run does not end; end it (`fuser {directory}` names it), "
+                "then start again"
+            )
+        time.sleep(_WAIT_STEP_S)

@@ -1,11 +1,13 @@
 """The storage node: the single writer of a chain, and in the embedded default the parent of its agents.
 
     start: open the chain, make the run's certificates, state the membership, let agents join, answer `ready`
-    serve: certificates in, links out (`consensus.storage` decides, `commits` makes it durable)
+    serve: certificates in, links out (`consensus.storage` decides, `commits` makes it durable); an agent that died is
+           started again and joins under a new key
     end:   drain the agents, close the store, remove what is on tmpfs
 
 It ends when it is told to, on SIGTERM, and when the engine that started it is gone. Anything that leaves the store in
-doubt ends it at once: what is acknowledged is on disk, what is not waits in the outboxes.
+doubt ends it at once: what is acknowledged is on disk, what is not waits in the outboxes. So does the loss of the
+writer's lease (`writers`); whatever lies about then is its successor's, and it touches nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -23,12 +26,13 @@ from scichain_wf.client.outbox import outbox_directory
 from scichain_wf.consensus import events, messages, storage
 from scichain_wf.consensus.effects import Announce, Halt, Replay
 from scichain_wf.consensus.roster import Roster
-from scichain_wf.errors import DecodeError, PeerError, ScichainError, VerificationError
+from scichain_wf.errors import DecodeError, LedgerError, PeerError, ScichainError, VerificationError
 from scichain_wf.ledger.prepared import prepared
 from scichain_wf.model.epoch import Settings
 from scichain_wf.node import chain as chains
 from scichain_wf.node import hello, process, shm, summary, wire
 from scichain_wf.node.commits import Committer
+from scichain_wf.node.crew import Crew
 from scichain_wf.node.flushing import Flusher
 from scichain_wf.node.launch import Launch
 from scichain_wf.node.log import Log
@@ -41,38 +45,64 @@ from scichain_wf.transport.link import Listener
 if TYPE_CHECKING:
     from scichain_wf.ledger.layout import ChainLayout
     from scichain_wf.ledger.view import ChainView
+    from scichain_wf.model.block import Block
     from scichain_wf.model.epoch import Epoch
+    from scichain_wf.model.link import Link
     from scichain_wf.node.children import Child
+    from scichain_wf.node.writers import Writer
     from scichain_wf.transport.credentials import Credentials
 
 T = TypeVar("T")
 
 
 class StorageNode:
-    """One run of the storage node over the chain in `layout`, with `children` as its agents.
+    """One run of the storage node over the chain in `layout`.
+
+    Args:
+        layout: the chain.
+        writer: the writer epoch that this process took.
+        children: its agents, not told anything yet.
+        engine: tells the end of the process that this is for; see `process.parent_handle`.
+        works: called once it is ready.
 
     Raises:
         LedgerError, LedgerCorrupt, VerificationError, ConfigError: the chain cannot be opened; nothing was written.
     """
 
-    def __init__(self, layout: ChainLayout, children: list[Child], engine_pid: int) -> None:
+    def __init__(
+        self,
+        layout: ChainLayout,
+        writer: Writer,
+        children: list[Child],
+        engine: int | None,
+        works: Callable[[], None],
+    ) -> None:
         self._log = Log("storage")
-        self._layout, self._children, self._engine_pid = layout, {child.slot: child for child in children}, engine_pid
-        self._store = chains.opened(layout, len(children), Settings())
-        with self._store.view() as view:
-            self._chain, size = view.chain_id, view.size
-        self._launch = Launch.of(layout, self._chain, chains.current_epoch(self._store), len(children))
-        self._committer = Committer(self._store, layout, self._launch.storage, self._chain)
-        self._core = storage.Storage(self._launch.storage, self._chain, chains.WRITER)
+        self._layout, self._writer, self._engine, self._works = layout, writer, engine, works
+        self._store = chains.opened(layout, writer.number, len(children), Settings())
+        try:
+            self._kept = chains.check_kept(self._store)
+            with self._store.view() as view:
+                self._chain, size = view.chain_id, view.size
+            self._epoch = chains.current_epoch(self._store)
+            self._launch = Launch.of(layout, self._chain, self._epoch, len(children))
+            writer.hold()
+        except BaseException:
+            self._store.close()
+            raise
+        self._committer = Committer(self._store, layout, self._launch.storage, self._chain, writer)
+        self._core = storage.Storage(self._launch.storage, self._chain, writer.number)
         self._thread = ThreadPoolExecutor(1, "store")
         self._changed = asyncio.Event()
         self._members = Members(self._read, self._received, self._said_hello, self._changed.set, size)
-        self._flusher = Flusher(self._members, lambda: self._core.is_idle)
         self._stop = asyncio.Event()
         self._fatal: BaseException | None = None
         self._replies = process.Replies()
         self._tasks = Tasks(self._fail)
         self._spawn = self._tasks.spawn
+        self._crew = Crew(children, self._spawn, self._agent_ended, self._log)
+        self._flusher = Flusher(self._members, lambda: self._core.is_idle, lambda: self._crew.slots)
+        self._appending = asyncio.Lock()
         self._in_force = False
         self._published = 0.0
 
@@ -91,93 +121,106 @@ class StorageNode:
         credentials = authority.issue(tls.STORAGE)
         listener = Listener(tls.server_context(credentials), self._members.serve, self._note)
         drained = False
-        try:
-            await self._start(listener, authority, credentials)
-            self._spawn(self._commands())
-            self._spawn(self._watch_engine())
-            await self._stop.wait()
-            drained = self._fatal is None and await self._drain()
-        except ScichainError as error:
-            self._fail(error)
-        finally:
-            await self._close(listener)
+        with self._writer.beating(lambda error: self._loop.call_soon_threadsafe(self._fail, error)):
+            try:
+                await self._start(listener, authority, credentials)
+                self._spawn(self._commands())
+                self._spawn(self._watch_engine())
+                self._spawn(self._watch_orphans())
+                await self._stop.wait()
+                drained = self._fatal is None and await self._drain()
+            except ScichainError as error:
+                self._fail(error)
+            finally:
+                await self._close(listener)
         if self._fatal is not None:
             raise self._fatal
         return 0 if drained else 3
 
     async def _start(self, listener: Listener, authority: runca.RunAuthority, credentials: Credentials) -> None:
         address = await listener.start()
-        adopted = shm.leftovers(self._chain)
-        for slot, child in self._children.items():
-            self._spawn(child.watch(self._child_ended))
-            child.tell(self._launch.agent_line(slot, authority, address, adopted))
-        await self._until(lambda: len(self._members.all) == len(self._children), "join")
-        epoch, count = await self._loop.run_in_executor(self._thread, self._begin_epochs)
-        self._members.size += count
-        self._feed(events.EpochInForce(Roster(epoch, self._chain)))
+        adopted = shm.leftovers(self._chain, ended=self._writer.in_place)
+        self._crew.start(partial(self._launch.agent_line, authority, address), adopted)
+        count = len(self._crew.all_slots)
+        await self._until(lambda: len(self._members.all) == count, "join", limits.START_TIMEOUT_S)
+        async with self._appending:
+            joins = tuple(member.hello.join for member in self._members.all)
+            await self._begin_epoch(partial(self._launch.first_epochs, joins=joins))
         self._in_force = True
         for member in self._members.all:
-            self._spawn(self._greet(member))
-        await self._until(lambda: all(member.is_ready for member in self._members.all), "connect to each other")
+            self._spawn(self._admit(member))
+        await self._until(lambda: self._members.ready == count, "connect to the others", limits.MESH_TIMEOUT_S)
         rendezvous = f"{address[0]}:{address[1]} {runca.fingerprint(credentials.certificate)} {os.getpid()}\n"
         chains.replace_file(self._layout.run_dir / "storage", rendezvous)
         self._replies.say({"ready": self._ready()})
-        self._log.info("ready", slots=len(self._children), height=self._members.size - 1)
+        self._works()
+        self._log.info("ready", writer=self._writer.number, slots=count, height=self._members.size - 1)
+        if self._kept:
+            self._log.warning("rollback check", reason=self._kept)
 
-    def _begin_epochs(self) -> tuple[Epoch, int]:
-        with self._store.view() as view:
-            blocks, epoch = self._launch.epoch_blocks(view, tuple(member.hello.join for member in self._members.all))
-        return epoch, len(self._committer.append_epochs(blocks))
+    async def _begin_epoch(self, blocks: Callable[[ChainView], tuple[list[tuple[Block, int]], Epoch]]) -> None:
+        """Append what `blocks` makes and let it be in force, with nothing appended in between."""
+
+        def append() -> tuple[Epoch, list[tuple[Link, Block]]]:
+            with self._store.view() as view:
+                made, epoch = blocks(view)
+            return epoch, self._committer.append_epochs(made)
+
+        self._epoch, links = await self._loop.run_in_executor(self._thread, append)
+        self._feed(events.EpochInForce(Roster(self._epoch, self._chain)))
+        for link, block in links:
+            self._members.announce(Announce(messages.Committed(link, block), frozenset()))
 
     def _ready(self) -> dict[str, object]:
-        pids: dict[str, object] = {"storage": os.getpid()}
-        pids |= {tls.slot_name(slot): child.pid for slot, child in self._children.items()}
-        outboxes = [str(outbox_directory(self._chain, slot)) for slot in self._children]
+        outboxes = [str(outbox_directory(self._chain, slot)) for slot in self._crew.all_slots]
         spool = str(self._layout.spool_new.parent)
-        return {"chain": self._chain.hex(), "outboxes": outboxes, "spool": spool, "pids": pids}
+        notes = [self._kept] if self._kept else []
+        return {"chain": self._chain.hex(), "outboxes": outboxes, "spool": spool, "notes": notes} | self._pids()
 
-    async def _until(self, holds: Callable[[], bool], what: str) -> None:
-        """Wait until all agents did something; a dead agent, the engine's end or the deadline ends the start."""
+    def _pids(self) -> dict[str, object]:
+        agents = {tls.slot_name(slot): pid for slot, pid in self._crew.pids.items()}
+        return {"pids": {"storage": os.getpid()} | agents}
+
+    async def _until(self, holds: Callable[[], bool], what: str, timeout_s: float) -> None:
+        """Wait until all agents did something. An agent given up ends the start; one that is late does it later."""
         log = self._layout.run_dir / "storage.log"
         try:
-            async with asyncio.timeout(limits.START_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 while not holds():
-                    dead = [slot for slot, child in self._children.items() if not child.alive]
-                    if dead:
+                    if dead := sorted(set(self._crew.all_slots) - self._crew.slots):
                         raise PeerError(f"agents of slots {dead} ended before they could {what}; see {log}")
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise PeerError(f"the agents did not {what} within {limits.START_TIMEOUT_S:.0f} s; see {log}") from None
+            if not self._members.all:
+                raise PeerError(f"no agent did {what} within {timeout_s:.0f} s; see {log}") from None
+            self._log.warning(f"not every agent did {what} in time", timeout_s=timeout_s)
 
     async def _drain(self) -> bool:
         """Get everything committed that is in the outboxes, and have the agents close them."""
         try:
             async with asyncio.timeout(limits.DRAIN_TIMEOUT_S):
+                self._find_heir()
                 await self._flusher.run(drain=True)
         except (TimeoutError, PeerError) as error:
             self._log.error("not everything was committed: the rest waits for the next start", reason=error)
+            return False
         return not shm.has_outboxes(self._chain)
 
     async def _close(self, listener: Listener) -> None:
-        for child in self._children.values():
-            child.end()
-        try:
-            async with asyncio.timeout(limits.AGENT_END_TIMEOUT_S):
-                while any(child.alive for child in self._children.values()):
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            for child in self._children.values():
-                child.kill()
+        with suppress(LedgerError):  # it may have slept since it was asked last
+            self._writer.check()
+        is_writer = not self._writer.is_fenced
+        await self._crew.end(now=not is_writer)
         await self._tasks.cancel()
         await listener.close()
         self._thread.shutdown()
         self._store.close()
-        for slot in self._children:
-            shm.remove(shm.tail_directory(self._chain, slot))
-        shm.remove_empty(self._chain)
-        (self._layout.run_dir / "storage").unlink(missing_ok=True)
+        if is_writer:
+            for slot in self._crew.all_slots:
+                shm.remove(shm.tail_directory(self._chain, slot))
+            shm.remove_empty(self._chain)
+            (self._layout.run_dir / "storage").unlink(missing_ok=True)
         await self._replies.close()
         self._log.info("ended", credit=dict(self._core.credit), dropped=dict(self._core.dropped))
 
@@ -186,7 +229,7 @@ class StorageNode:
         self._stop.set()
 
     def _fail(self, error: BaseException) -> None:
-        """The store is in doubt, or this program is wrong: stop before anything else is promised."""
+        """The store is in doubt, this is not the writer, or this program is wrong: stop before promising more."""
         if self._fatal is None:
             self._fatal = error
             self._log.error("fatal", reason=f"{type(error).__name__}: {error}")
@@ -208,8 +251,9 @@ class StorageNode:
                 self._members.send(effect.slot, effect.message.kind, effect.message.encode())
 
     async def _commit(self, effect: storage.Commit) -> None:
-        outcomes = await self._loop.run_in_executor(self._thread, self._committer.run, self._core, effect.candidates)
-        self._feed(storage.Decided(outcomes))
+        async with self._appending:
+            run = partial(self._committer.run, self._core, effect.candidates)
+            self._feed(storage.Decided(await self._loop.run_in_executor(self._thread, run)))
         # Agents hear of links at once, of the checkpoint when there is time, or at least so often.
         if self._core.is_idle or self._loop.time() > self._published + limits.CHECKPOINT_S:
             self._published = self._loop.time()
@@ -217,23 +261,38 @@ class StorageNode:
             self._members.broadcast(wire.Kind.CHECKPOINT, text.encode())
 
     async def _read(self, function: Callable[[ChainView], T]) -> T:
-        """Read the store in its own thread, so that no view is open while it is written."""
+        """Read the store in its own thread, so that no view is open while it is written; as the writer only."""
 
         def read() -> T:
             with self._store.view() as view:
-                return function(view)
+                result = function(view)
+            self._writer.check()
+            return result
 
         return await self._loop.run_in_executor(self._thread, read)
 
     # --- agents -------------------------------------------------------------------------------------
     def _said_hello(self, member: Member) -> None:
         self._log.info("agent connected", slot=member.slot)
-        if self._in_force:  # it was here before: its channel was interrupted
-            self._spawn(self._welcome_back(member))
+        self._crew.joined(member.slot)
+        if self._in_force:  # its channel was interrupted, or it was started again
+            self._spawn(self._admit(member))
         self._changed.set()
 
-    async def _welcome_back(self, member: Member) -> None:
+    async def _admit(self, member: Member) -> None:
+        """Make an agent a member if its key is none yet, and tell it and the others what they need."""
+        join = member.hello.join
+        try:
+            async with self._appending:
+                if all(known.key != join.key for known in self._epoch.members):
+                    await self._begin_epoch(partial(self._launch.next_epoch, current=self._epoch, joins=(join,)))
+                    self._replies.say(self._pids())
+        except VerificationError as error:
+            self._log.error("an agent cannot join", slot=member.slot, reason=error)
+            self._members.dismiss(member.slot)
+            return
         await self._greet(member)
+        self._members.broadcast(wire.Kind.PEERS, wire.encoded(self._members.addresses))
         self._find_heir()  # it may have been told to take something over and not heard it
         self._flusher.again(member.slot)
 
@@ -279,22 +338,29 @@ class StorageNode:
         else:
             self._members.send(slot, wire.Kind.FILTER, payload)
 
-    def _child_ended(self, child: Child, code: int) -> None:
+    def _agent_ended(self, slot: int, comes_back: bool) -> None:
         self._changed.set()
-        if self._stop.is_set() and code == 0:
-            return
-        self._log.warning("an agent ended", slot=child.slot, code=code)
-        self._members.forget(child.slot)
-        shm.remove(shm.tail_directory(self._chain, child.slot))
+        self._members.forget(slot)
+        shm.remove(shm.tail_directory(self._chain, slot))
         self._find_heir()
-        self._flusher.lost(child.slot)
+        if comes_back:
+            self._flusher.again(slot)
+        else:
+            self._flusher.lost(slot)
 
     def _find_heir(self) -> None:
         """Give outboxes that nobody holds to the first living agent; their hooks turn elsewhere."""
         heirs = [member.slot for member in self._members.all]
-        for directory in shm.orphans(self._chain) if heirs else []:
+        living = {slot for slot in self._crew.all_slots if self._crew.is_alive(slot)}
+        for directory in shm.orphans(self._chain, living) if heirs and self._in_force else []:
             self._members.send(heirs[0], wire.Kind.ADOPT, wire.encoded({"directory": str(directory)}))
             self._flusher.again(heirs[0])
+
+    async def _watch_orphans(self) -> None:
+        """Agents of a storage node that was taken over from hold their outboxes until it wakes up or dies."""
+        while True:
+            await asyncio.sleep(limits.ORPHANS_S)
+            self._find_heir()
 
     # --- the engine ---------------------------------------------------------------------------------
     async def _commands(self) -> None:
@@ -305,20 +371,21 @@ class StorageNode:
         self._end("the engine is done")
 
     async def _flush(self, request: dict[str, object]) -> None:
-        run = bytes.fromhex(wire.text(request, "run"))
+        run, number = bytes.fromhex(wire.text(request, "run")), wire.integer(request, "number")
         timeout_s = wire.integer(request, "timeout_ms") / 1_000
         try:
             async with asyncio.timeout(timeout_s):
-                await self._flusher.run(progress=lambda *counts: self._replies.hint({"progress": list(counts)}))
+                self._find_heir()
+                await self._flusher.run(progress=lambda *done: self._replies.hint({"flush": number, "progress": done}))
             result = await self._read(lambda view: summary.of_run(view, run))
         except (TimeoutError, PeerError) as error:
             message = str(error) or f"not everything was committed within {timeout_s:.0f} s"
-            self._replies.say({"error": {"class": "PeerError", "message": message}})
+            self._replies.say({"flush": number, "error": {"class": "PeerError", "message": message}})
         else:
-            self._replies.say({"flushed": result})
+            self._replies.say({"flush": number, "flushed": result})
 
     async def _watch_engine(self) -> None:
-        await process.parent_death(self._engine_pid)
+        await process.end_of(self._engine)
         self._end("the engine is gone")
 
     def _note(self, text: str) -> None:

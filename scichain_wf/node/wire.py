@@ -2,7 +2,7 @@
 
 Each is a frame of kind 32 or above whose payload is a JSON object (`QUERY`, `KNOWN` and `FILTER` are binary). Who may
 say what: an agent says HELLO, READY, STATUS, QUERY and FILTER_WANTED; the storage node says WELCOME, FLUSH, RELEASE,
-ADOPT, KNOWN, CHECKPOINT and FILTER.
+ADOPT, KNOWN, CHECKPOINT, FILTER and PEERS.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Kind(IntEnum):
     """An agent: its tail begins at this height; what was produced before it?"""
     FILTER = 44
     """The answer: the height (8 bytes), then the filter."""
+    PEERS = 45
+    """Where agents are that joined after the one that is told."""
 
 
 def encoded(value: dict[str, object]) -> bytes:

@@ -130,16 +130,17 @@ def test_an_outbox_is_held_by_one_process(outbox: Path) -> None:
 
 def test_leftovers_of_the_dead_are_set_aside_and_tails_removed(private: Path) -> None:
     chain = bytes(32)
-    assert shm.leftovers(chain) == []
+    assert shm.leftovers(chain, ended=True) == []
     assert not shm.has_outboxes(chain)
     for slot in (1, 2):
         shm.make(outbox_directory(chain, slot, private))
     shm.make(shm.tail_directory(chain, 1))
     held = shm.hold(outbox_directory(chain, 2, private))
-    assert [path.name[:6] for path in shm.orphans(chain)] == ["drain."]
+    assert shm.orphans(chain, {1, 2}) == []
+    assert [path.name[:6] for path in shm.orphans(chain, {2})] == ["drain."]
     assert shm.has_outboxes(chain)
     os.close(held)
-    found = shm.leftovers(chain)
+    found = shm.leftovers(chain, ended=True)
     assert len(found) == 2
     assert all(path.name.startswith("drain.") for path in found)
     assert not shm.tail_directory(chain, 1).exists()
@@ -157,5 +158,20 @@ def test_an_outbox_whose_owner_does_not_end_stops_the_start(private: Path, monke
     shm.make(outbox_directory(chain, 1, private))
     held = shm.hold(outbox_directory(chain, 1, private))
     with pytest.raises(LedgerError, match="an agent of an earlier run does not end"):
-        shm.leftovers(chain)
+        shm.leftovers(chain, ended=True)
+    assert outbox_directory(chain, 1, private).exists()
     os.close(held)
+
+
+def test_an_outbox_that_is_still_held_is_set_aside_and_found_when_it_is_free(private: Path) -> None:
+    """Its storage node was taken over from, and sleeps."""
+    chain = bytes(32)
+    shm.make(outbox_directory(chain, 1, private))
+    held = shm.hold(outbox_directory(chain, 1, private))
+    assert shm.leftovers(chain, ended=False) == []
+    assert not outbox_directory(chain, 1, private).exists()
+    shm.make(outbox_directory(chain, 1, private))  # the next agent's
+    assert shm.orphans(chain, {1}) == []
+    os.close(held)
+    assert [path.name[:6] for path in shm.orphans(chain, {1})] == ["drain."]
+    assert outbox_directory(chain, 1, private).exists()
