@@ -85,11 +85,6 @@ class Crew:
             for child in self._children.values():
                 child.kill()
 
-    def end_now(self) -> None:
-        """Leave no process behind, after the event loop has ended."""
-        for child in self._children.values():
-            child.end_now()
-
     def _tell(self, child: Child, adopted: list[Path]) -> None:
         self._spawn(child.watch(self._ended))
         child.tell(self._line(child.slot, adopted))

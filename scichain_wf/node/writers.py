@@ -198,7 +198,7 @@ def claimed(
     Args:
         layout: the chain.
         lease_s: how long after a heartbeat this writer may promise something; others wait half as long again.
-        waiting: told in words, again and again, what is waited for.
+        waiting: told in words, about once a second, what is waited for.
 
     Raises:
         LedgerError: another process is the writer; or the directory cannot be used for this.
@@ -235,14 +235,12 @@ def _claim(layout: ChainLayout, lease_s: float, earlier: _Earlier, waiting: Call
     while writer is None:
         while not earlier.are_over():
             earlier.refuse_if_alive()
-            waiting(earlier.in_words())
-            time.sleep(limits.WRITER_POLL_S)
+            earlier.pause(waiting)
         writer = Writer.take(layout, earlier.newest + 1, lease_s)
     try:
         while not earlier.are_over(below=writer.number):  # a lease renewed just before n was taken is seen only now
-            waiting(earlier.in_words())
+            earlier.pause(waiting)
             writer.renew_if_due()
-            time.sleep(limits.WRITER_POLL_S)
         writer.in_place = earlier.said_so
     except BaseException:
         writer.end()
@@ -277,6 +275,7 @@ class _Earlier:
         self._floor = _last_writer(layout)
         self._alive: Marker | None = None
         self._open: dict[str, float] = {}
+        self._told = float("-inf")
         self.newest, self.said_so = 0, True
 
     def are_over(self, below: int | None = None) -> bool:
@@ -304,10 +303,13 @@ class _Earlier:
                 "choose another --chain"
             )
 
-    def in_words(self) -> str:
-        """Who is waited for."""
-        who = max(self._open, key=lambda name: self._open[name])
-        return f"{who} did not end in order and may be alive: going on in {self._open[who]:.0f} s unless it is"
+    def pause(self, waiting: Callable[[str], None]) -> None:
+        """Between two looks; now and then say who is waited for."""
+        if boottime() - self._told >= limits.WRITER_BEAT_S_MAX:
+            self._told = boottime()
+            who = max(self._open, key=lambda name: self._open[name])
+            waiting(f"{who} did not end in order and may be alive: going on in {self._open[who]:.0f} s unless it is")
+        time.sleep(limits.WRITER_POLL_S)
 
     def _markers(self, below: int | None) -> Iterator[Marker]:
         names = (name for name in os.listdir(self._layout.writers) if _NUMBER.match(name))

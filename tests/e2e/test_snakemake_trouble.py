@@ -163,11 +163,24 @@ def test_interrupt_leaves_a_consistent_chain(tmp_path: Path, to_group: bool) -> 
     assert project.verdict() == 0
 
 
+STORAGE = "$(cut -d' ' -f3 .scichain/run/storage)"
+
+
+def test_storage_process_that_is_killed_is_started_again_and_nobody_notices(tmp_path: Path) -> None:
+    kill = f"kill -9 {STORAGE}; cp {{input}} {{output}}"
+    project = simple_project(tmp_path, SIMPLE.replace("cp {input} {output}", kill))
+    result = project.snakemake("--logger-scichain-strict")
+    assert result.returncode == 0, result.stderr
+    assert "provenance is incomplete" not in result.stderr
+    assert [(run["status"], len(run["tasks"])) for run in project.runs()] == [("ok", 1)]
+    assert project.verdict() == 0
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_service_that_dies_stops_nothing_unless_strict_and_the_next_run_takes_the_records_in(
     tmp_path: Path, strict: bool
 ) -> None:
-    kill = "kill -9 $(grep -o '[0-9]*' .scichain/run/lock | head -1); sleep 1; cp {input} {output}"
+    kill = f"kill -9 $(ps -o ppid= -p {STORAGE}) {STORAGE}; sleep 1; cp {{input}} {{output}}"
     project = simple_project(tmp_path, SIMPLE.replace("cp {input} {output}", kill))
     result = project.snakemake(*(["--logger-scichain-strict"] if strict else []))
     assert result.returncode == int(strict), result.stderr

@@ -166,6 +166,15 @@ def test_a_killed_storage_node_is_started_again_and_nothing_is_lost_or_repeated(
     assert [path.name for path in (chain / "ledger").iterdir()] == ["00000001"]
 
 
+def test_a_storage_node_killed_while_the_service_is_stopped_still_commits_everything(chain: Path) -> None:
+    """Spec: LOSS-1. The next one finds that nobody is there any more, drains and ends."""
+    with running(chain, 2) as service:
+        emitted = Records(service.chain).tasks(30)
+        emit(service, emitted)
+        kill(service, "storage")
+    assert_committed_once(chain, emitted)
+
+
 def test_a_storage_node_that_keeps_dying_is_given_up_and_loses_nothing(chain: Path) -> None:
     """Spec: LOSS-1."""
     service = start(chain, 1)
