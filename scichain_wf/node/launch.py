@@ -45,7 +45,7 @@ class Launch:
         stated = membership.restated(current, authority, chain, slots, storage.public)
         return cls(chain, layout, authority, storage, current, stated)
 
-    def agent_line(self, run: RunAuthority, address: Address, slot: int, adopted: list[Path]) -> dict[str, object]:
+    def agent_line(self, slot: int, run: RunAuthority, address: Address, adopted: list[Path]) -> dict[str, object]:
         """The first line of an agent: who it is, the secrets that prove it, and what it finds where.
 
         The first slot is the one that adopts what earlier runs and hooks without an agent left behind.

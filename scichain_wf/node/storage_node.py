@@ -140,7 +140,7 @@ class StorageNode:
     async def _start(self, listener: Listener, authority: runca.RunAuthority, credentials: Credentials) -> None:
         address = await listener.start()
         adopted = shm.leftovers(self._chain, ended=self._writer.in_place)
-        self._crew.start(partial(self._launch.agent_line, authority, address), adopted)
+        self._crew.start(lambda slot, adopt: self._launch.agent_line(slot, authority, address, adopt), adopted)
         count = len(self._crew.all_slots)
         await self._until(lambda: len(self._members.all) == count, "join", limits.START_TIMEOUT_S)
         async with self._appending:

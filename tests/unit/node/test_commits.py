@@ -74,7 +74,7 @@ def test_a_writer_in_force_commits_publishes_and_stands_in_its_links(
     assert Checkpoint.parse(note.encode()).size == size(chain) == 4
     assert chain.layout.checkpoint.read_text() == note
     with chain.store.view() as view:
-        assert view.link(3) == outcome.result
+        assert outcome.result == storage.Appended(view.link(3))
         assert view.link(3).writer == writer.number
 
 
