@@ -1,4 +1,4 @@
-"""Signing keys in files.
+"""Signing keys and other secrets in files.
 
 A key file is one line of text, `scichain-wf-key-v1 <64 hex digits>`, with the secret seed of one Ed25519 key.
 Whoever reads it can sign as its owner, so a file that others can read, that others own, or that is reached
@@ -47,6 +47,11 @@ def save(path: str | os.PathLike[str], key: SigningKey) -> None:
         UsageError: `path` exists; it was not touched.
         ConfigError: it could not be written; no file was left.
     """
+    save_secret(path, _MAGIC + key.seed.hex().encode("ascii") + b"\n")
+
+
+def save_secret(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write `content` to the new file `path`; mode, directory and errors as of `save`."""
     file = Path(path)
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -59,7 +64,7 @@ def save(path: str | os.PathLike[str], key: SigningKey) -> None:
         raise _unwritable(file, error) from None
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(_MAGIC + key.seed.hex().encode("ascii") + b"\n")
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         _sync_directory(file.parent)
@@ -77,23 +82,31 @@ def load(path: str | os.PathLike[str]) -> SigningKey:
         ConfigError: there is no such file, it cannot be read, it is not a regular file, or others own or may read it.
         DecodeError: it is not a key file.
     """
+    match = _FORMAT.fullmatch(load_secret(path, _FILE_BYTES + 1))  # one more shows that something follows the key
+    if match is None:
+        raise DecodeError(
+            f"{Path(path)} is not a key file of scichain-wf (one line, `{_MAGIC.decode()}<{2 * SEED_BYTES} hex digits>`"
+            "): it was cut short, edited or is something else; restore it from a copy, or make a new key"
+        )
+    return SigningKey.from_seed(bytes.fromhex(match[1].decode("ascii")))
+
+
+def load_secret(path: str | os.PathLike[str], size_bytes_max: int) -> bytes:
+    """The first so many bytes of the file `path`, which nobody else may read.
+
+    Raises:
+        ConfigError: as of `load`.
+    """
     file = Path(path)
     try:
         descriptor = os.open(file, os.O_RDONLY | _FLAGS | _NONBLOCK)  # a FIFO without a writer would hang
         try:
             _check_status(file, os.fstat(descriptor))
-            content = os.read(descriptor, _FILE_BYTES + 1)  # one more shows that something follows the key
+            return os.read(descriptor, size_bytes_max)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise _unreadable(file, error) from None
-    match = _FORMAT.fullmatch(content)
-    if match is None:
-        raise DecodeError(
-            f"{file} is not a key file of scichain-wf (one line, `{_MAGIC.decode()}<{2 * SEED_BYTES} hex digits>`):"
-            " it was cut short, edited or is something else; restore it from a copy, or make a new key"
-        )
-    return SigningKey.from_seed(bytes.fromhex(match[1].decode("ascii")))
 
 
 def _check_status(file: Path, status: os.stat_result) -> None:

@@ -225,6 +225,10 @@ WRITER_POLL_S: Final = 0.02
 """A process that wants to write looks this often whether the writer lives."""
 WRITER_MARKER_BYTES_MAX: Final = 4_096
 """A writer epoch's file."""
+RENDEZVOUS_POLL_S: Final = 0.5
+"""An agent's keeper looks this often whether another storage process has taken the place of its own."""
+SERVICE_POLL_S: Final = 1.0
+"""`scichain-wf storage` looks this often whether its service still runs."""
 JOIN_LINKS_MAX: Final = 512
 """Newest links sent to an agent that joins with none; older ones are covered by the filter. A run waits for them."""
 SYNC_LINKS_MAX: Final = 4_096

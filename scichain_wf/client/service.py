@@ -55,6 +55,21 @@ class Summary:
     trust_root: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Agents that others start (`scichain-wf node`), on this host or elsewhere.
+
+    Attributes:
+        slots: how many; their slots follow those of the service's own agents.
+        host: the address of this host where they find the service.
+        ports: first and last port that it may take; (0, 0): any.
+    """
+
+    slots: int = 0
+    host: str = "127.0.0.1"
+    ports: tuple[int, int] = (0, 0)
+
+
 class Service:
     """A running service; made by `start`.
 
@@ -156,10 +171,20 @@ class Service:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def begin(self, nodes: int, lease_s: float, timeout_s: float) -> None:
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the end of a service that nobody stopped; whether it has ended."""
+        self.poll()
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def begin(self, nodes: int, lease_s: float, others: Others, timeout_s: float) -> None:
         """Say what is wanted and wait until the service is ready (part of `start`)."""
         wanted = {"chain_dir": str(self._chain_dir), "nodes": nodes, "engine_pid": self._owner, "lease_s": lease_s}
-        self._say({"role": "storage"} | wanted)
+        place = {"listen": [others.host, *others.ports], "slots": others.slots}
+        self._say({"role": "storage"} | wanted | place)
         while not self.chain:
             try:
                 self._take(self._answer(time.monotonic() + timeout_s))
@@ -242,7 +267,12 @@ class Service:
 
 
 def start(
-    chain_dir: Path, nodes: int = 1, *, timeout_s: float = 30, lease_s: float = limits.WRITER_LEASE_S
+    chain_dir: Path,
+    nodes: int = 1,
+    *,
+    timeout_s: float = 30,
+    lease_s: float = limits.WRITER_LEASE_S,
+    others: Others = Others(),
 ) -> Service:
     """Start a storage node and `nodes` agents on the chain in `chain_dir`, making the chain if there is none.
 
@@ -251,6 +281,7 @@ def start(
         nodes: how many agents.
         timeout_s: how long it may be silent. It says so while it waits for a storage node that may be alive elsewhere.
         lease_s: the storage node's lease; see `node.writers`.
+        others: agents that it does not start itself.
 
     Raises:
         LedgerError: the directory is not a chain, is damaged, or is in use by another service.
@@ -258,8 +289,11 @@ def start(
         PeerError: the service did not get ready; the message says why.
         UsageError: a number of nodes out of range.
     """
-    if not 1 <= nodes <= limits.EMBEDDED_NODES_MAX:
-        raise UsageError(f"{nodes} nodes on one host: allowed are 1 to {limits.EMBEDDED_NODES_MAX}")
+    least = 0 if others.slots else 1
+    if not least <= nodes <= limits.EMBEDDED_NODES_MAX:
+        raise UsageError(f"{nodes} nodes on one host: allowed are {least} to {limits.EMBEDDED_NODES_MAX}")
+    if not 0 <= others.slots <= limits.SLOTS_MAX - nodes:
+        raise UsageError(f"{others.slots} nodes on other hosts: allowed are 0 to {limits.SLOTS_MAX - nodes}")
     shortest_s, longest_s = limits.WRITER_LEASE_S_MIN, limits.WRITER_LEASE_S_MAX
     if not shortest_s <= lease_s <= longest_s:
         raise UsageError(f"a lease of {lease_s} s: allowed are {shortest_s} to {longest_s} s")
@@ -276,7 +310,7 @@ def start(
         )
     service = Service(process, chain_dir)
     try:
-        service.begin(nodes, float(lease_s), timeout_s)
+        service.begin(nodes, float(lease_s), others, timeout_s)
     except BaseException:
         _end(process)
         raise

@@ -68,7 +68,7 @@ class AgentNode:
         self._data: dict[bytes, bytes] = {}
         self._storage: TlsChannel | None = None
         self._ready_at: float | None = None
-        self._is_ready = False
+        self._is_ready = self._has_joined = False
         self._timer: asyncio.TimerHandle | None = None
         self._status_timer: asyncio.TimerHandle | None = None
         self._stop = asyncio.Event()
@@ -89,10 +89,10 @@ class AgentNode:
         self._tasks.guard(self._loop)
         self._loop.add_signal_handler(signal.SIGTERM, self._terminated)
         self._set_clock()
+        self._address = await self._peers.listen(*wire.listening(self._config))
         spool = self._config.get("spool")
         adopted = [Path(str(path)) for path in cast("list[str]", self._config["adopt"])]
         self._pump.open(Path(str(spool)) if spool is not None else None, adopted)
-        self._address = await self._peers.listen()
         storage = wire.address(self._config, "storage")
         self._tasks.spawn(keep_connected(storage, self._client, tls.STORAGE, self._serve, self._note))
         self._tasks.spawn(self._wait_for_end())
@@ -297,6 +297,9 @@ class AgentNode:
 
     # --- what follows whatever happened -------------------------------------------------------------
     def _after(self) -> None:
+        if self._core.is_member and not self._has_joined:
+            self._has_joined = True
+            process.reply({"joined": self.slot})
         if not self._is_ready and self._core.is_member and len(self._peers.connected) == self._core.slots - 1:
             self._is_ready = self._to_storage(wire.Kind.READY, wire.encoded({"slot": self.slot}))
         if self._pump.flush_number is not None and self._status_timer is None:
@@ -323,6 +326,7 @@ class AgentNode:
         }
         self._to_storage(wire.Kind.STATUS, wire.encoded(status))
         if done and number == 0:
+            self._to_storage(wire.Kind.BYE, b"")
             self._stop.set()
         elif not done:
             self._status_timer = self._loop.call_later(limits.STATUS_S, self._report)

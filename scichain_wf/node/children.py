@@ -15,6 +15,7 @@ import asyncio
 import json
 import mmap
 import os
+import select
 import signal
 import sys
 import time
@@ -83,6 +84,25 @@ class Child:
         _, status = await loop.run_in_executor(None, os.waitpid, self.pid, 0)
         self.alive = False
         died(self, os.waitstatus_to_exitcode(status))
+
+    def terminate(self) -> None:
+        """SIGTERM: it shall drain its outbox and end."""
+        if self.alive:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def said(self, timeout_s: float) -> bytes | None:
+        """What it wrote on its standard output within a time: b"" at its end, None for nothing."""
+        if not select.select([self._output], [], [], timeout_s)[0]:
+            return None
+        return os.read(self._output, limits.CONTROL_LINE_BYTES_MAX)
+
+    def reaped(self) -> int:
+        """How it ended, once it says nothing more (a negative signal or an exit code)."""
+        self.end()
+        os.close(self._output)
+        status = os.waitpid(self.pid, 0)[1]
+        self.alive = False
+        return os.waitstatus_to_exitcode(status)
 
     def end(self) -> None:
         """Close its standard input: an agent that reads this ends."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scichain_wf.ledger.view import ChainView
     from scichain_wf.model.block import Block
     from scichain_wf.model.epoch import Epoch
-    from scichain_wf.transport.link import Address
+    from scichain_wf.transport.link import Address, Ports
     from scichain_wf.transport.runca import RunAuthority
 
 
@@ -45,16 +45,12 @@ class Launch:
         stated = membership.restated(current, authority, chain, slots, storage.public)
         return cls(chain, layout, authority, storage, current, stated)
 
-    def agent_line(self, slot: int, run: RunAuthority, address: Address, adopted: list[Path]) -> dict[str, object]:
-        """The first line of an agent: who it is, the secrets that prove it, and what it finds where.
-
-        The first slot is the one that adopts what earlier runs and hooks without an agent left behind.
-        """
+    def ticket(self, slot: int, run: RunAuthority) -> dict[str, object]:
+        """Who the agent of a slot is, and the secrets that prove it."""
         generation = self.stated.generation
         token = membership.issue_token(self.authority, self.chain, generation, slot, keystore.generate())
         own = run.issue(tls.slot_name(slot))
         return {
-            "role": "agent",
             "slot": slot,
             "chain": self.chain.hex(),
             "generation": generation,
@@ -62,22 +58,20 @@ class Launch:
             "token_certificate": token.certificate.hex(),
             "authority": self.authority.public.raw.hex(),
             "credentials": {"certificate": own.certificate, "key": own.key, "authority": own.authority},
-            "storage": list(address),
-            "refused": str(self.layout.root / "refused"),
-            "spool": str(self.layout.spool_new.parent) if slot == 1 else None,
-            "adopt": [str(path) for path in adopted],
         }
 
     def first_epochs(
         self, view: ChainView, joins: tuple[membership.Join, ...]
     ) -> tuple[list[tuple[Block, int]], Epoch]:
-        """The statement and everybody's join as two blocks, each with the epoch it begins; and the latter.
+        """The statement and everybody's join as a block each, with the epoch that it begins; and the last epoch.
 
         Raises:
             VerificationError: a join's token or binding does not hold.
         """
-        joined = membership.joined(self.stated, self.chain, joins)
-        return [self._block(view, self.current, epoch, n) for n, epoch in enumerate((self.stated, joined))], joined
+        epochs = [self.stated]
+        if joins:
+            epochs.append(membership.joined(self.stated, self.chain, joins))
+        return [self._block(view, self.current, epoch, number) for number, epoch in enumerate(epochs)], epochs[-1]
 
     def next_epoch(
         self, view: ChainView, current: Epoch, joins: tuple[membership.Join, ...]
@@ -105,3 +99,20 @@ class Launch:
             "storage",
         )
         return block, epoch.epoch
+
+
+def agent_line(
+    ticket: dict[str, object], layout: ChainLayout, storage: Address, host: str, ports: Ports, adopted: list[Path]
+) -> dict[str, object]:
+    """The first line of an agent: its ticket, where storage is, where it shall listen, and what it finds where.
+
+    The first slot is the one that adopts what hooks without an agent leave in the chain's spool.
+    """
+    return ticket | {
+        "role": "agent",
+        "storage": list(storage),
+        "listen": [host, *ports],
+        "refused": str(layout.root / "refused"),
+        "spool": str(layout.spool_new.parent) if ticket["slot"] == 1 else None,
+        "adopt": [str(path) for path in adopted],
+    }

@@ -1,6 +1,7 @@
 """Entry of every process: `python -m scichain_wf.node.main`; its role is in the first line on standard input.
 
-The first line of a storage node: {"role": "storage", "chain_dir": ..., "nodes": k, "engine_pid": ..., "lease_s": ...}.
+The first line of a storage node: {"role": "storage", "chain_dir": ..., "nodes": k, "engine_pid": ..., "lease_s": ...,
+"listen": [host, first port, last port], "slots": agents that others start}.
 The process that reads it stays the supervisor: it imports what everybody needs and forks the storage process, which
 forks the agents before it has anything that must not be shared.
 """
@@ -46,13 +47,14 @@ def _agent(line: dict[str, object]) -> int:
 def _storage(line: dict[str, object]) -> int:
     process.protect("scichain-super")
     from scichain_wf.ledger.layout import ChainLayout
-    from scichain_wf.node import agent, chain, children, storage_node, writers
+    from scichain_wf.node import agent, chain, children, site, storage_node, writers
 
     del agent  # imported so that the children need not
     layout = ChainLayout(Path(str(line.get("chain_dir"))))
     nodes, engine_pid, lease_s = line.get("nodes"), line.get("engine_pid"), line.get("lease_s")
     if type(nodes) is not int or type(engine_pid) is not int or type(lease_s) is not float:
         raise PeerError("the first line is malformed")
+    place = site.Site.from_line(line)
     engine = process.parent_handle(engine_pid)
 
     def run(works: Callable[[], None]) -> int:
@@ -63,7 +65,7 @@ def _storage(line: dict[str, object]) -> int:
             agents = [children.Child.forked(slot, main) for slot in range(1, nodes + 1)]
 
             async def serve() -> int:
-                return await storage_node.StorageNode(layout, writer, agents, engine, works).run()
+                return await storage_node.StorageNode(layout, writer, agents, place, engine, works).run()
 
             try:
                 return asyncio.run(serve())

@@ -42,6 +42,7 @@ class Member:
     Attributes:
         hello: what it said of itself, on this channel.
         next: height of the first link it was not sent; nothing is sent before it was welcomed.
+        has_left: it ended, and has nothing to commit.
         is_catching_up: links are on their way to it that others have got already.
     """
 
@@ -50,6 +51,7 @@ class Member:
     channel: TlsChannel | None
     next: int = _NOT_YET
     is_ready: bool = False
+    has_left: bool = False
     is_catching_up: bool = False
 
 
@@ -75,6 +77,7 @@ class Members:
         self._ready = ready
         self._read, self._receive, self._said_hello = read, receive, said_hello
         self._by_slot: dict[int, Member] = {}
+        self._replaced: set[bytes] = set()
         self.size = size
 
     @property
@@ -172,6 +175,11 @@ class Members:
             ):
                 member.next = link.height + 1
 
+    def leave(self, slot: int) -> None:
+        """The agent says that it ends, and that nothing waits with it."""
+        if slot in self._by_slot:
+            self._by_slot[slot].has_left = True
+
     def forget(self, slot: int) -> None:
         """The agent's process has ended."""
         self.dismiss(slot)
@@ -185,10 +193,15 @@ class Members:
         if known is None:
             known = self._by_slot[slot] = Member(slot, said, channel)
         elif known.hello.join.key != said.join.key:
-            raise PeerError(f"slot {slot} is filled by another process already")
+            # Whoever has the slot's token may fill it anew; who was replaced must not come back for it.
+            if said.join.key.raw in self._replaced:
+                raise PeerError(f"slot {slot} has been filled by another process since")
+            self._replaced.add(known.hello.join.key.raw)
+            self.dismiss(slot)
+            known = self._by_slot[slot] = Member(slot, said, channel)
         elif known.channel is not None:
             known.channel.abort()
-        known.channel, known.hello, known.next = channel, said, _NOT_YET
+        known.channel, known.hello, known.next, known.has_left = channel, said, _NOT_YET, False
         return known
 
     async def _catch_up(self, member: Member) -> None:

@@ -15,7 +15,7 @@ from scichain_wf.node.log import Log
 from scichain_wf.node.tasks import Tasks
 from scichain_wf.transport import tls
 from scichain_wf.transport.channel import TlsChannel
-from scichain_wf.transport.link import Address, Listener, keep_connected
+from scichain_wf.transport.link import Address, Listener, Ports, keep_connected
 
 Receive = Callable[[int, int, bytes], None]
 """(slot, kind, payload) of a frame from a peer."""
@@ -54,9 +54,9 @@ class Peers:
         """Slots whose channel stands."""
         return frozenset(self._channels)
 
-    async def listen(self) -> Address:
-        """Accept the higher slots; returns the address."""
-        return await self._listener.start()
+    async def listen(self, host: str, ports: Ports) -> Address:
+        """Accept the higher slots; returns the address. `ConfigError` where that cannot be."""
+        return await self._listener.start(host, ports)
 
     def learn(self, addresses: dict[int, Address]) -> None:
         """Where the others are: dial the lower slots, and again where one has moved."""

@@ -132,6 +132,18 @@ def orphans(chain: bytes, living: set[int]) -> list[Path]:
     return [set_aside(entry) if entry.name.startswith(_SLOT) else entry for entry in free]
 
 
+def inherited(chain: bytes, slot: int) -> list[Path]:
+    """Outboxes on this host for a new agent of `slot`: that of the agent before it, and those that nobody drains.
+
+    Raises:
+        LedgerError: the agent before it does not end.
+    """
+    own = outbox_directory(chain, slot)
+    _wait_until_free(own)
+    found = [set_aside(own)] if own.exists() else []
+    return found + [entry for entry in sorted(own.parent.glob(f"{_DRAIN}*")) if entry not in found and _is_free(entry)]
+
+
 def remove(directory: Path) -> None:
     """Remove an outbox or tail that nobody needs any more."""
     shutil.rmtree(directory, ignore_errors=True)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from scichain_wf import limits
 from scichain_wf.client.outbox import outbox_directory
@@ -30,14 +30,16 @@ from scichain_wf.errors import DecodeError, LedgerError, PeerError, ScichainErro
 from scichain_wf.ledger.prepared import prepared
 from scichain_wf.model.epoch import Settings
 from scichain_wf.node import chain as chains
-from scichain_wf.node import hello, process, shm, summary, wire
+from scichain_wf.node import hello, process, shm, wire
 from scichain_wf.node.commits import Committer
 from scichain_wf.node.crew import Crew
+from scichain_wf.node.engine import Engine
 from scichain_wf.node.flushing import Flusher
-from scichain_wf.node.launch import Launch
+from scichain_wf.node.launch import Launch, agent_line
 from scichain_wf.node.log import Log
 from scichain_wf.node.members import Member, Members
 from scichain_wf.node.past import filter_below
+from scichain_wf.node.site import publish, withdraw
 from scichain_wf.node.tasks import Tasks
 from scichain_wf.transport import runca, tls
 from scichain_wf.transport.link import Listener
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from scichain_wf.model.epoch import Epoch
     from scichain_wf.model.link import Link
     from scichain_wf.node.children import Child
+    from scichain_wf.node.site import Site
     from scichain_wf.node.writers import Writer
     from scichain_wf.transport.credentials import Credentials
 
@@ -62,6 +65,7 @@ class StorageNode:
         layout: the chain.
         writer: the writer epoch that this process took.
         children: its agents, not told anything yet.
+        site: where it listens, and for whom else.
         engine: tells the end of the process that this is for; see `process.parent_handle`.
         works: called once it is ready.
 
@@ -74,18 +78,20 @@ class StorageNode:
         layout: ChainLayout,
         writer: Writer,
         children: list[Child],
+        site: Site,
         engine: int | None,
         works: Callable[[], None],
     ) -> None:
         self._log = Log("storage")
-        self._layout, self._writer, self._engine, self._works = layout, writer, engine, works
-        self._store = chains.opened(layout, writer.number, len(children), Settings())
+        self._layout, self._writer, self._works = layout, writer, works
+        self._site, slots = site, len(children) + site.slots
+        self._store = chains.opened(layout, writer.number, slots, Settings())
         try:
             self._kept = chains.check_kept(self._store)
             with self._store.view() as view:
                 self._chain, size = view.chain_id, view.size
             self._epoch = chains.current_epoch(self._store)
-            self._launch = Launch.of(layout, self._chain, self._epoch, len(children))
+            self._launch = Launch.of(layout, self._chain, self._epoch, slots)
             writer.hold()
         except BaseException:
             self._store.close()
@@ -101,7 +107,8 @@ class StorageNode:
         self._tasks = Tasks(self._fail)
         self._spawn = self._tasks.spawn
         self._crew = Crew(children, self._spawn, self._agent_ended, self._log)
-        self._flusher = Flusher(self._members, lambda: self._core.is_idle, lambda: self._crew.slots)
+        self._flusher = Flusher(self._members, lambda: self._core.is_idle, self._slots)
+        self._engine = Engine(engine, self._flusher, self._find_heir, self._read, self._replies, self._end)
         self._appending = asyncio.Lock()
         self._in_force = False
         self._published = 0.0
@@ -124,8 +131,8 @@ class StorageNode:
         with self._writer.beating(lambda error: self._loop.call_soon_threadsafe(self._fail, error)):
             try:
                 await self._start(listener, authority, credentials)
-                self._spawn(self._commands())
-                self._spawn(self._watch_engine())
+                self._spawn(self._engine.serve())
+                self._spawn(self._engine.watch())
                 self._spawn(self._watch_orphans())
                 await self._stop.wait()
                 drained = self._fatal is None and await self._drain()
@@ -138,10 +145,13 @@ class StorageNode:
         return 0 if drained else 3
 
     async def _start(self, listener: Listener, authority: runca.RunAuthority, credentials: Credentials) -> None:
-        address = await listener.start()
-        adopted = shm.leftovers(self._chain, ended=self._writer.in_place)
-        self._crew.start(lambda slot, adopt: self._launch.agent_line(slot, authority, address, adopt), adopted)
+        place = self._site.host, self._site.ports
+        address = await listener.start(*place)
         count = len(self._crew.all_slots)
+        # What lies about here is for an agent of this host: one of this node's, if it has any.
+        adopted = shm.leftovers(self._chain, ended=self._writer.in_place) if count else []
+        ticket = partial(self._launch.ticket, run=authority)
+        self._crew.start(lambda slot, adopt: agent_line(ticket(slot), self._layout, address, *place, adopt), adopted)
         await self._until(lambda: len(self._members.all) == count, "join", limits.START_TIMEOUT_S)
         async with self._appending:
             joins = tuple(member.hello.join for member in self._members.all)
@@ -150,8 +160,8 @@ class StorageNode:
         for member in self._members.all:
             self._spawn(self._admit(member))
         await self._until(lambda: self._members.ready == count, "connect to the others", limits.MESH_TIMEOUT_S)
-        rendezvous = f"{address[0]}:{address[1]} {runca.fingerprint(credentials.certificate)} {os.getpid()}\n"
-        chains.replace_file(self._layout.run_dir / "storage", rendezvous)
+        others = range(count + 1, count + self._site.slots + 1)
+        publish(self._layout, self._launch, authority, credentials, address, others)
         self._replies.say({"ready": self._ready()})
         self._works()
         self._log.info("ready", writer=self._writer.number, slots=count, height=self._members.size - 1)
@@ -201,7 +211,8 @@ class StorageNode:
         try:
             async with asyncio.timeout(limits.DRAIN_TIMEOUT_S):
                 self._find_heir()
-                await self._flusher.run(drain=True)
+                if self._crew.all_slots or self._slots():  # else nobody came, or all have left in order
+                    await self._flusher.run(drain=True)
         except (TimeoutError, PeerError) as error:
             self._log.error("not everything was committed: the rest waits for the next start", reason=error)
             return False
@@ -220,7 +231,7 @@ class StorageNode:
             for slot in self._crew.all_slots:
                 shm.remove(shm.tail_directory(self._chain, slot))
             shm.remove_empty(self._chain)
-            (self._layout.run_dir / "storage").unlink(missing_ok=True)
+            withdraw(self._layout)
         await self._replies.close()
         self._log.info("ended", credit=dict(self._core.credit), dropped=dict(self._core.dropped))
 
@@ -281,20 +292,32 @@ class StorageNode:
 
     async def _admit(self, member: Member) -> None:
         """Make an agent a member if its key is none yet, and tell it and the others what they need."""
-        join = member.hello.join
         try:
             async with self._appending:
-                if all(known.key != join.key for known in self._epoch.members):
-                    await self._begin_epoch(partial(self._launch.next_epoch, current=self._epoch, joins=(join,)))
-                    self._replies.say(self._pids())
+                await self._bind(member)
         except VerificationError as error:
             self._log.error("an agent cannot join", slot=member.slot, reason=error)
-            self._members.dismiss(member.slot)
+            self._members.forget(member.slot)
             return
         await self._greet(member)
         self._members.broadcast(wire.Kind.PEERS, wire.encoded(self._members.addresses))
         self._find_heir()  # it may have been told to take something over and not heard it
         self._flusher.again(member.slot)
+
+    async def _bind(self, member: Member) -> None:
+        """Append an epoch with the key of this agent, and of all who came while the last one was being appended."""
+        bound = {known.key for known in self._epoch.members}
+        joins = tuple(other.hello.join for other in self._members.all if other.hello.join.key not in bound)
+        if member.hello.join not in joins:
+            return
+        try:
+            await self._begin_epoch(partial(self._launch.next_epoch, current=self._epoch, joins=joins))
+        except VerificationError:
+            if joins == (member.hello.join,):
+                raise
+            joins = (member.hello.join,)  # it may be another one's that does not hold
+            await self._begin_epoch(partial(self._launch.next_epoch, current=self._epoch, joins=joins))
+        self._replies.say(self._pids())
 
     async def _greet(self, member: Member) -> None:
         """Welcome an agent, unless it has another chain."""
@@ -319,6 +342,9 @@ class StorageNode:
             self._feed(events.SyncReceived(slot, messages.Sync.decode(payload).next))
         elif kind == wire.Kind.STATUS:
             self._flusher.status(slot, wire.decoded(payload))
+        elif kind == wire.Kind.BYE:
+            self._members.leave(slot)
+            self._flusher.lost(slot)
         elif kind == wire.Kind.QUERY:
             self._spawn(self._answer(slot, wire.queried(payload)))
         elif kind == wire.Kind.FILTER_WANTED:
@@ -338,6 +364,10 @@ class StorageNode:
         else:
             self._members.send(slot, wire.Kind.FILTER, payload)
 
+    def _slots(self) -> set[int]:
+        """Slots whose agents have, or may have, something to commit: its own, and every other that joined."""
+        return self._crew.slots | {member.slot for member in self._members.all if not member.has_left}
+
     def _agent_ended(self, slot: int, comes_back: bool) -> None:
         self._changed.set()
         self._members.forget(slot)
@@ -350,7 +380,7 @@ class StorageNode:
 
     def _find_heir(self) -> None:
         """Give outboxes that nobody holds to the first living agent; their hooks turn elsewhere."""
-        heirs = [member.slot for member in self._members.all]
+        heirs = [member.slot for member in self._members.all if member.slot in self._crew.slots]
         living = {slot for slot in self._crew.all_slots if self._crew.is_alive(slot)}
         for directory in shm.orphans(self._chain, living) if heirs and self._in_force else []:
             self._members.send(heirs[0], wire.Kind.ADOPT, wire.encoded({"directory": str(directory)}))
@@ -361,32 +391,6 @@ class StorageNode:
         while True:
             await asyncio.sleep(limits.ORPHANS_S)
             self._find_heir()
-
-    # --- the engine ---------------------------------------------------------------------------------
-    async def _commands(self) -> None:
-        """What the engine's main process asks for; its end is the end of this run."""
-        async for command in process.lines():
-            if "flush" in command:
-                await self._flush(cast("dict[str, object]", command["flush"]))
-        self._end("the engine is done")
-
-    async def _flush(self, request: dict[str, object]) -> None:
-        run, number = bytes.fromhex(wire.text(request, "run")), wire.integer(request, "number")
-        timeout_s = wire.integer(request, "timeout_ms") / 1_000
-        try:
-            async with asyncio.timeout(timeout_s):
-                self._find_heir()
-                await self._flusher.run(progress=lambda *done: self._replies.hint({"flush": number, "progress": done}))
-            result = await self._read(lambda view: summary.of_run(view, run))
-        except (TimeoutError, PeerError) as error:
-            message = str(error) or f"not everything was committed within {timeout_s:.0f} s"
-            self._replies.say({"flush": number, "error": {"class": "PeerError", "message": message}})
-        else:
-            self._replies.say({"flush": number, "flushed": result})
-
-    async def _watch_engine(self) -> None:
-        await process.end_of(self._engine)
-        self._end("the engine is gone")
 
     def _note(self, text: str) -> None:
         self._log.warning("channel", reason=text)

@@ -1,8 +1,8 @@
 """What agents and the storage node say to each other besides the protocol: joining, synchronising, flushing.
 
 Each is a frame of kind 32 or above whose payload is a JSON object (`QUERY`, `KNOWN` and `FILTER` are binary). Who may
-say what: an agent says HELLO, READY, STATUS, QUERY and FILTER_WANTED; the storage node says WELCOME, FLUSH, RELEASE,
-ADOPT, KNOWN, CHECKPOINT, FILTER and PEERS.
+say what: an agent says HELLO, READY, STATUS, QUERY, FILTER_WANTED and BYE; the storage node says WELCOME, FLUSH,
+RELEASE, ADOPT, KNOWN, CHECKPOINT, FILTER and PEERS.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class Kind(IntEnum):
     """The answer: the height (8 bytes), then the filter."""
     PEERS = 45
     """Where agents are that joined after the one that is told."""
+    BYE = 46
+    """An agent: its outbox is closed, all that was in it is committed, and it ends."""
 
 
 def encoded(value: dict[str, object]) -> bytes:
@@ -105,6 +107,14 @@ def address(value: dict[str, object], name: str) -> tuple[str, int]:
     if type(found) is list and len(found) == 2 and type(found[0]) is str and type(found[1]) is int:
         return found[0], found[1]
     raise PeerError(f"a message's field {name!r} is not an address")
+
+
+def listening(value: dict[str, object]) -> tuple[str, tuple[int, int]]:
+    """The host and the ports to listen on, as a first line says it; `PeerError` if it does not."""
+    match value.get("listen"):
+        case [str(host), int(first), int(last)]:
+            return host, (first, last)
+    raise PeerError("a first line does not say where to listen")
 
 
 def join_value(join: Join) -> dict[str, object]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 import ssl
 from collections.abc import Awaitable, Callable
 
 from scichain_wf import limits
-from scichain_wf.errors import PeerError
+from scichain_wf.errors import ConfigError, PeerError
 from scichain_wf.transport.channel import TlsChannel
 
 Address = tuple[str, int]
+Ports = tuple[int, int]
+"""First and last port to choose from; (0, 0): the system chooses."""
 Serve = Callable[[TlsChannel], Awaitable[None]]
 LOOPBACK = "127.0.0.1"
 
@@ -30,18 +33,29 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self, host: str = LOOPBACK, port: int = 0) -> Address:
-        """Listen; returns the address (port 0: the system chooses)."""
-        self._server = await asyncio.start_server(
-            self._accepted,
-            host,
-            port,
-            ssl=self._context,
-            ssl_handshake_timeout=limits.HELLO_TIMEOUT_S,
-            ssl_shutdown_timeout=limits.CLOSE_TIMEOUT_S,
-        )
-        address = self._server.sockets[0].getsockname()
-        return str(address[0]), int(address[1])
+    async def start(self, host: str = LOOPBACK, ports: Ports = (0, 0)) -> Address:
+        """Listen on the first port that is free; returns the address.
+
+        Raises:
+            ConfigError: there is none, or this host does not have that address.
+        """
+        for port in range(ports[0], ports[1] + 1):
+            try:
+                self._server = await asyncio.start_server(
+                    self._accepted,
+                    host,
+                    port,
+                    ssl=self._context,
+                    ssl_handshake_timeout=limits.HELLO_TIMEOUT_S,
+                    ssl_shutdown_timeout=limits.CLOSE_TIMEOUT_S,
+                )
+            except OSError as error:
+                if error.errno in {errno.EADDRINUSE, errno.EACCES}:
+                    continue
+                raise ConfigError(f"cannot listen on {host}: {error.strerror}; choose another interface") from None
+            address = self._server.sockets[0].getsockname()
+            return str(address[0]), int(address[1])
+        raise ConfigError(f"no port from {ports[0]} to {ports[1]} is free on {host}: choose another port range")
 
     async def close(self) -> None:
         """Stop accepting and end every connection."""

@@ -123,7 +123,7 @@ class Node:
 
     # --- what can happen to it ----------------------------------------------------------------------
     def kill(self) -> None:
-        """SIGKILL to all its processes. The node stays up: `/dev/shm` keeps what is in it."""
+        """SIGKILL to all its processes, those of FUSE mounts too. It stays up: `/dev/shm` keeps what is in it."""
         self.run(["sh", "-c", "kill -9 -1"])
         while self.pids:
             time.sleep(0.001)

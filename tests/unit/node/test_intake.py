@@ -174,4 +174,28 @@ def test_an_outbox_that_is_still_held_is_set_aside_and_found_when_it_is_free(pri
     assert shm.orphans(chain, {1}) == []
     os.close(held)
     assert [path.name[:6] for path in shm.orphans(chain, {1})] == ["drain."]
+
+
+def test_an_agent_inherits_its_predecessors_outbox_and_what_nobody_drains(
+    private: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "AGENT_END_TIMEOUT_S", 0.05)
+    chain = bytes(32)
+    assert shm.inherited(chain, 1) == []
+    for slot in (1, 2):
+        shm.make(outbox_directory(chain, slot, private))
+    (outbox_directory(chain, 1, private) / "1-00.outbox").touch()
+    draining = shm.set_aside(outbox_directory(chain, 2, private))
+    held = shm.hold(draining)
+    shm.make(outbox_directory(chain, 2, private))
+    (own,) = shm.inherited(chain, 1)
+    assert (own / "1-00.outbox").exists()
+    assert outbox_directory(chain, 2, private).exists()  # another agent's, whether it lives or not
+    os.close(held)
+    assert shm.inherited(chain, 1) == sorted([own, draining])
+    shm.make(outbox_directory(chain, 1, private))
+    held = shm.hold(outbox_directory(chain, 1, private))
+    with pytest.raises(LedgerError, match="does not end"):
+        shm.inherited(chain, 1)
+    os.close(held)
     assert outbox_directory(chain, 1, private).exists()

@@ -249,11 +249,9 @@ def test_an_agent_that_does_not_read_loses_its_channel(chain: DiskChain) -> None
     played(chain, play)
 
 
-def test_a_slot_is_filled_by_one_process(chain: DiskChain) -> None:
+def test_a_slot_is_filled_by_who_came_last_and_never_by_who_was_replaced(chain: DiskChain) -> None:
     async def play(desk: Desk) -> None:
         first = await desk.connected(1)
-        with pytest.raises(PeerError, match="another process"):
-            await desk.connected(1, key="another")
         with pytest.raises(PeerError, match="presents a join for slot 2"):
             await desk.connected(2, Line(1))
         assert [first.ended] == [False]
@@ -261,8 +259,17 @@ def test_a_slot_is_filled_by_one_process(chain: DiskChain) -> None:
         first.says.put_nowait((wire.Kind.READY, b"{}"))
         await until(lambda: desk.hellos[0].is_ready)
         assert desk.received == [(1, wire.Kind.QUERY, b"")]
+        desk.members.leave(1)
+        assert [member.has_left for member in desk.members.all] == [True]
+        second = await desk.connected(1, key="another")
+        assert [line.ended for line in (first, second)] == [True, False]
+        assert [member.has_left for member in desk.members.all] == [False]
+        with pytest.raises(PeerError, match="slot 1 has been filled by another process since"):
+            await desk.connected(1)
+        assert [line.ended for line in (first, second)] == [True, False]
+        desk.members.leave(2)
         desk.members.forget(1)
-        assert first.ended
+        assert [line.ended for line in (first, second)] == [True, True]
         assert desk.members.all == []
         desk.members.dismiss(1)
         assert desk.members.send(1, wire.Kind.RELEASE, b"") is False

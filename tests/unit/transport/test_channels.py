@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from scichain_wf import limits
-from scichain_wf.errors import PeerError, UsageError
+from scichain_wf.errors import ConfigError, PeerError, UsageError
 from scichain_wf.transport import frames, tls
 from scichain_wf.transport.channel import TlsChannel
 from scichain_wf.transport.credentials import Credentials
@@ -274,6 +274,25 @@ def test_a_listener_takes_no_more_connections_than_it_may(monkeypatch: pytest.Mo
             async with dialling(second, address):
                 await second.until(lambda: bool(second.notes))
             assert len(server.channels) == 1
+
+    run(test)
+
+
+def test_a_listener_takes_the_first_free_port_of_its_range_or_says_that_there_is_none() -> None:
+    async def test() -> None:
+        listeners = [Listener(tls.server_context(STORAGE), Side().serve, Side().note) for _ in range(3)]
+        try:
+            host, first = await listeners[0].start()
+            assert host == "127.0.0.1"
+            with pytest.raises(ConfigError, match=f"no port from {first} to {first} is free on 127.0.0.1"):
+                await listeners[1].start(ports=(first, first))
+            with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1: .*another interface"):
+                await listeners[1].start("192.0.2.1")
+            _, port = await listeners[1].start(ports=(first, min(first + 50, 65_535)))
+            assert port > first
+        finally:
+            for listener in listeners:
+                await listener.close()
 
     run(test)
 

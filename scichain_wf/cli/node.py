@@ -1,0 +1,55 @@
+"""`scichain-wf node`: one agent, on the host where tasks run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from scichain_wf import limits
+from scichain_wf.cli.locate import chain_option, find_chain
+from scichain_wf.cli.output import say
+from scichain_wf.cli.place import place, place_options
+
+
+@click.command()
+@chain_option
+@click.option("--slot", type=click.IntRange(1, limits.SLOTS_MAX), required=True, help="Which slot this agent fills.")
+@click.option(
+    "--token",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The slot's token, where it was brought here. Default: the one in the chain's directory.",
+)
+@place_options
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0),
+    default=limits.START_TIMEOUT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for a storage node at first.",
+)
+def command(
+    *, chain: Path | None, slot: int, token: Path | None, interface: str, port_range: str | None, wait_s: float
+) -> int:
+    """Run the agent of a slot on this host, until SIGTERM or Ctrl-C.
+
+    It commits what tasks of this host record and certifies what the other agents propose. It finds the storage node
+    (`scichain-wf storage`) through the chain's directory. It outlives that: when the storage node is started again,
+    this joins again. Told to end it first gets everything committed; told once more it ends at once.
+    """
+    from scichain_wf.ledger.layout import ChainLayout
+    from scichain_wf.node.outpost import Outpost, Plan
+    from scichain_wf.node.site import token_file
+
+    layout = ChainLayout(find_chain(chain).absolute())
+    plan = Plan(layout, slot, token or token_file(layout, slot), *place(interface, port_range), wait_s)
+    return Outpost(plan, _say).run()
+
+
+def _say(text: str) -> None:
+    say(text)
+    sys.stdout.flush()
