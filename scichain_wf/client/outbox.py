@@ -12,6 +12,8 @@ a file: its writer went on in a new one. Invariants:
 - One append is one `write` on an O_APPEND descriptor: threads need no lock, a killed process leaves at most one
   torn frame, and a reader gets over it. The magic cannot occur inside canonical JSON followed by a plausible
   header (JSON text has no NUL byte), so resynchronising never finds a frame inside a payload.
+- The writer looks at its file after each write, and rings. An agent closes its bell before it looks into a file for
+  the last time; so who was heard was read, and who was not looks whether the directory is still the same.
 - No network, no fsync, no lock, no waiting. What cannot be handed over is a `SubmissionError`, after which the
   caller emits again (a transaction that arrives twice is dropped by its id) or spools.
 - A directory that another user could have made or can change is never written to.
@@ -109,7 +111,6 @@ class _Handle:
 
     def __init__(self, directory: Path) -> None:
         self.fd = -1
-        self.bell: socket.socket | None = None
         self.stale = False
         """Whether the agent no longer looks at this file."""
         self.pid = os.getpid()
@@ -118,8 +119,7 @@ class _Handle:
         path = os.path.join(directory, f"{self.pid}-{os.urandom(4).hex()}{SUFFIX}")
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            self.bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self.bell.setblocking(False)
+            self.bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
             self.fd = os.open(path, flags, 0o600)
         except OSError as error:
             raise _refused(directory, f"cannot make {path}: {error.strerror}") from None
@@ -127,7 +127,6 @@ class _Handle:
     def __del__(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
-        if self.bell is not None:
             self.bell.close()
 
     def write(self, frame: bytes, directory: Path) -> int:
@@ -136,29 +135,42 @@ class _Handle:
             written = os.write(self.fd, frame)
         except OSError as error:  # no room: there may be some later, and until then the file does no harm
             raise _refused(directory, os.strerror(error.errno or errno.EIO)) from None
-        try:
-            file = os.fstat(self.fd)
-            level = os.lstat(directory)
-        except OSError as error:
-            self.stale = True
-            raise _refused(directory, os.strerror(error.errno or errno.EIO)) from None
-        if file.st_nlink == 0 or (level.st_dev, level.st_ino) != self.directory:
-            self.stale = True
-            raise _refused(directory, "its agent drained and replaced it meanwhile")
+        file = os.fstat(self.fd)
+        if file.st_nlink == 0:
+            raise self._left(directory)
         if written != len(frame):
             raise _refused(directory, f"only {written} of {len(frame)} bytes fitted")
         return file.st_size
 
-    def ring(self, bell_path: str) -> bool:
+    def ring(self, directory: Path) -> bool:
         """Wake the agent; False if there is none. A full queue means that it will wake anyway."""
+        if self._send():
+            return True
         try:
-            if self.bell is not None:
-                self.bell.sendto(b"!", bell_path)
+            level = os.lstat(directory)
+        except OSError as error:
+            self.stale = True
+            raise _refused(directory, os.strerror(error.errno or errno.EIO)) from None
+        if (level.st_dev, level.st_ino) != self.directory:
+            raise self._left(directory)
+        try:
+            self.bell.connect(os.path.join(directory, BELL))  # it may have come meanwhile
+        except OSError:
+            return False
+        return self._send()
+
+    def _send(self) -> bool:
+        try:
+            self.bell.send(b"!")
         except BlockingIOError:
             return True
-        except OSError as error:
-            return error.errno not in (errno.ECONNREFUSED, errno.ENOENT)
+        except OSError:
+            return False
         return True
+
+    def _left(self, directory: Path) -> SubmissionError:
+        self.stale = True
+        return _refused(directory, "its agent drained and replaced it meanwhile")
 
 
 class OutboxWriter:
@@ -166,7 +178,6 @@ class OutboxWriter:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._bell_path = os.path.join(directory, BELL)
         self._handle: _Handle | None = None
 
     def append(self, data: bytes) -> None:
@@ -187,11 +198,12 @@ class OutboxWriter:
             handle = self._handle = _Handle(self.directory)
         try:
             size_bytes = handle.write(frame, self.directory)
+            heard = handle.ring(self.directory)
         except SubmissionError:
             if handle.stale:
                 self._handle = None  # the next append looks again
             raise
-        if not handle.ring(self._bell_path) and size_bytes > limits.OUTBOX_UNREAD_BYTES_MAX:
+        if not heard and size_bytes > limits.OUTBOX_UNREAD_BYTES_MAX:
             raise _refused(self.directory, f"no agent answers, and {size_bytes} bytes wait for it already")
         if size_bytes > limits.OUTBOX_FILE_BYTES_MAX:
             self._handle = None

@@ -25,7 +25,7 @@ from scichain_wf.hooks.naming import host_name
 from scichain_wf.hooks.records import shrunk
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.canonical import JsonObject
-from scichain_wf.model.transaction import RunId, Transaction, make_key
+from scichain_wf.model.transaction import Envelope, RunId, make_key
 
 
 class Delivery(StrEnum):
@@ -50,6 +50,7 @@ class Recorder:
         self.chain = chain
         self.run = run
         self.host = host_name()
+        self._envelope = Envelope(chain, run, self.host)
         self.sent: Counter[tuple[Kind, Delivery]] = Counter()
         self._writers = [OutboxWriter(directory) for directory in outboxes]
         self._spool = spool
@@ -102,7 +103,7 @@ class Recorder:
             time_us = time.time_ns() // 1_000
             key = make_key(time_us // 1_000, os.urandom(10))
             try:
-                return Transaction(self.chain, key, kind, self.run, self.host, time_us, body).encode()
+                return self._envelope.encode(kind, key, time_us, body)
             except DecodeError as error:
                 smaller = shrunk(body) if "over the limit" in str(error) else None
                 if smaller is None:

@@ -64,9 +64,9 @@ class Text:
             raise Mismatch(f"expected text, found {type(value).__name__}")
         if not self._min <= len(value) <= self._max:
             raise Mismatch(f"text of {len(value)} characters; allowed are {self._min} to {self._max}")
-        if not value.startswith(self._prefix):
+        if self._prefix and not value.startswith(self._prefix):
             raise Mismatch(f"{shown(value)} does not begin with {self._prefix}")
-        if not canonical.is_unicode(value):
+        if not value.isascii() and not canonical.is_unicode(value):
             raise Mismatch(f"{shown(value)} holds a lone surrogate, which has no UTF-8 form")
 
     def regex(self) -> str:

@@ -10,6 +10,7 @@ Importing this module costs the hook only the standard library and orjson.
 
 from __future__ import annotations
 
+from binascii import hexlify
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NewType, Self, cast
 
@@ -221,6 +222,50 @@ class Transaction:
             time_us=cast("int", value["time_us"]),
             body=cast("JsonObject", value["body"]),
         )
+
+
+class Envelope:
+    """Makes the bytes of one run's transactions on one host: what all of them share is checked and spelled once.
+
+    `encode` returns what `Transaction(...).encode()` does, for less than half of its time: a hook counts microseconds.
+
+    Raises:
+        DecodeError: on construction, if chain, run or host cannot be in a transaction.
+    """
+
+    def __init__(self, chain: bytes, run: RunId, host: str) -> None:
+        example = Transaction(chain, TransactionKey(bytes(16)), Kind.NOTE, run, host, 0, {"text": "-"})
+        value = example.value()
+        self._begin: Final = b'{"body":'
+        self._middle: Final = b',"chain":%b,"host":%b,"key":"' % tuple(
+            canonical.dumps(value[name]) for name in ("chain", "host")
+        )
+        self._end: Final = b'","run":"%b","time_us":' % run.hex().encode()
+
+    def encode(self, kind: Kind, key: TransactionKey, time_us: int, body: JsonObject) -> bytes:
+        """Canonical bytes of one transaction of a kind that hooks make.
+
+        Raises:
+            UsageError: a kind, key or time that no hook's transaction has.
+            DecodeError: the body is outside its schema or its limits.
+        """
+        record = BODIES.get(kind)
+        if record is None or len(key) != 16 or not 0 <= time_us <= limits.INTEGER_MAX:
+            raise UsageError(f"no transaction of kind {kind}, key {key.hex()} and time {time_us} can be made here")
+        check_record(record, body, "transaction.body")
+        text = b'%b%b%b%b","kind":"%b%b%d,"version":%d}' % (
+            self._begin,
+            canonical.dumps(body, what="transaction"),
+            self._middle,
+            hexlify(key),
+            kind.encode(),
+            self._end,
+            time_us,
+            SCHEMA_VERSION,
+        )
+        if len(text) > _SMALL_BYTES:
+            _check_extent({"kind": kind.value, "body": body}, text)
+        return text
 
 
 def make_key(time_ms: int, random_bytes: bytes) -> TransactionKey:

@@ -101,6 +101,7 @@ class Pump:
         self._flush = _Flush(number, drain)
         if drain and self._own is not None and self._own.directory == self._directory:
             self._own.moved(shm.set_aside(self._directory))
+            self._close_bell()  # before it is read for the last time: who is not heard any more looks where it is
         self._spool_looked = 0.0
         self.look()
 
@@ -157,13 +158,18 @@ class Pump:
         """Stop looking. What is in the outbox stays there."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._bell is not None:
-            self._loop.remove_reader(self._bell)
-            self._bell.close()
-            (self._directory / BELL).unlink(missing_ok=True)
+        self._close_bell()
         for source in self.intake.sources:
             if isinstance(source, OutboxSource):
                 source.close()
+
+    def _close_bell(self) -> None:
+        if self._bell is not None:
+            self._loop.remove_reader(self._bell)
+            self._bell.close()
+            self._bell = None
+            if self._own is not None:
+                (self._own.directory / BELL).unlink(missing_ok=True)
 
     def _removed_all(self) -> bool:
         """Remove every outbox, own and adopted, once nothing new is in it: hooks may have written to the last."""

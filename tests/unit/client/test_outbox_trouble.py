@@ -55,6 +55,35 @@ def test_append_says_so_when_the_agent_replaced_the_directory(directory: Path) -
     assert payloads(OutboxReader(directory)) == [b"second"]
 
 
+def test_an_agent_that_closed_its_bell_and_went_on_elsewhere_is_noticed(directory: Path) -> None:
+    """Spec: LOSS-1."""
+    writer, aside = OutboxWriter(directory), directory.parent / "drain.1"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
+        bell.bind(str(directory / "bell"))
+        writer.append(b"first")
+        directory.rename(aside)
+        writer.append(b"second")  # who still hears the bell still reads
+        assert bell.recv(2) + bell.recv(2) == b"!!"
+    assert payloads(OutboxReader(aside)) == [b"first", b"second"]
+    with pytest.raises(SubmissionError, match="No such file"):
+        writer.append(b"third")
+    create_outbox(directory)
+    writer.append(b"third")
+    assert payloads(OutboxReader(directory)) == [b"third"]
+
+
+def test_an_agent_that_comes_later_is_rung(directory: Path) -> None:
+    writer = OutboxWriter(directory)
+    writer.append(b"first")
+    for _ in range(2):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
+            bell.bind(str(directory / "bell"))
+            writer.append(b"more")
+            assert bell.recv(2) == b"!"
+        writer.append(b"nobody hears")
+        (directory / "bell").unlink()
+
+
 def test_append_says_so_when_its_file_or_directory_is_gone(directory: Path) -> None:
     writer = OutboxWriter(directory)
     writer.append(b"first")
@@ -64,7 +93,7 @@ def test_append_says_so_when_its_file_or_directory_is_gone(directory: Path) -> N
     writer.append(b"third")
     next(directory.glob("*.outbox")).unlink()
     directory.rmdir()
-    with pytest.raises(SubmissionError, match="No such file"):
+    with pytest.raises(SubmissionError, match="drained"):
         writer.append(b"fourth")
     with pytest.raises(SubmissionError, match="No such file"):
         writer.append(b"fifth")

@@ -15,8 +15,8 @@ from scichain_wf.errors import DecodeError, UsageError
 from scichain_wf.model import canonical
 from scichain_wf.model import transaction as transactions
 from scichain_wf.model.bodies import BODIES, HASHED_STATES, ArtifactState, Kind
-from scichain_wf.model.canonical import JsonObject
-from scichain_wf.model.transaction import NO_RUN, RunId, Transaction, TransactionKey, make_key
+from scichain_wf.model.canonical import JsonObject, JsonValue
+from scichain_wf.model.transaction import NO_RUN, Envelope, RunId, Transaction, TransactionKey, make_key
 from tests.unit.model.samples import chain, samples
 
 CHAIN = bytes(32)
@@ -171,3 +171,34 @@ def test_after_many_records_of_a_kind_its_pattern_is_used(monkeypatch: pytest.Mo
     monkeypatch.setattr(transactions, "check", None)
     assert canonical.dumps(transactions.parse(data)) == data
     assert canonical.dumps(transactions.parse(memoryview(data))) == data
+
+
+@pytest.mark.parametrize("kind", list(BODIES))
+def test_envelope_spells_what_a_transaction_spells(kind: Kind) -> None:
+    made = chain()[1][kind.value]
+    for host in (made.host, 'h"\\\u00e9\n'):
+        envelope = Envelope(made.chain, made.run, host)
+        whole = Transaction(made.chain, made.key, kind, made.run, host, made.time_us, made.body)
+        assert envelope.encode(kind, made.key, made.time_us, made.body) == whole.encode()
+
+
+def test_envelope_refuses_what_a_transaction_refuses() -> None:
+    for chain_id, run, host in [(b"", NO_RUN, "h"), (CHAIN, RunId(b""), "h"), (CHAIN, NO_RUN, "")]:
+        with pytest.raises(DecodeError):
+            Envelope(chain_id, run, host)
+    envelope = Envelope(CHAIN, NO_RUN, "h")
+    with pytest.raises(DecodeError, match=r"transaction\.body\.text: expected text"):
+        envelope.encode(Kind.NOTE, KEY, 1, {"text": 1})
+    inputs: list[JsonValue] = [{"uri": "file:///x", "role": "r", "state": "absent"}] * 2_001
+    with pytest.raises(DecodeError, match="4002 inputs and outputs"):
+        envelope.encode(Kind.TASK, KEY, 1, dict(task().body) | {"inputs": inputs, "outputs": inputs})
+    with pytest.raises(DecodeError, match="over the limit"):
+        envelope.encode(Kind.RUN_START, KEY, 1, dict(chain()[1]["run-start"].body) | {"command": ["x" * 60_000] * 20})
+    for kind, key, time_us in [
+        (Kind.EPOCH, KEY, 1),
+        (Kind.NOTE, TransactionKey(b""), 1),
+        (Kind.NOTE, KEY, -1),
+        (Kind.NOTE, KEY, limits.INTEGER_MAX + 1),
+    ]:
+        with pytest.raises(UsageError, match="can be made here"):
+            envelope.encode(kind, key, time_us, {"text": "x"})
