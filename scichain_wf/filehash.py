@@ -13,6 +13,8 @@ zero for `d` (directory) and `o` (FIFO, socket, device: recorded as present, nev
 not part of it. An empty `.snakemake_timestamp` directly in the directory is left out: Snakemake writes it after the
 job, to keep the time of a `directory()` output.
 
+Hashing runs without the interpreter lock, and big files of a directory are hashed in a few threads (`in_order`).
+
 Nothing here blocks on a FIFO or opens a device: what a path is gets looked at first, and the file is opened without
 blocking and looked at again. A digest is `stable` when size, time and inode were the same before and after reading.
 Errors of the operating system are raised as they are (`FileNotFoundError`, `PermissionError`): the caller knows
@@ -26,16 +28,23 @@ import hashlib
 import os
 import stat
 import struct
-from collections.abc import Iterator
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
 
 from scichain_wf import limits
 from scichain_wf.crypto.hashing import sha256
 from scichain_wf.errors import UsageError
 
-_READ_BYTES: Final = 1 << 20
+T = TypeVar("T")
+Identity = tuple[int, int, int, int, int]
+"""Device, inode, size in bytes, modification and change time in nanoseconds: a file that was not written to since."""
+
+_READ_BYTES: Final = 256 << 10  # fits a core's cache
 _DIRECTORY_TAG: Final = b"scichain-wf/1/directory\0"
 _TIMESTAMP: Final = b".snakemake_timestamp"
 _U32 = struct.Struct(">I")
@@ -72,7 +81,7 @@ class FileDigest:
     """Digest of a file or directory: 32 raw bytes, the size of all content, and the file's own modification time.
 
     `files` counts the regular files of a directory and is None for a file. `stable` is False when something changed
-    while it was read: the digest is then of no moment in particular.
+    while it was read: the digest is then of no moment in particular. `identity` is that of a file, before it was read.
     """
 
     digest: bytes
@@ -80,6 +89,7 @@ class FileDigest:
     mtime_us: int
     stable: bool
     files: int | None = None
+    identity: Identity | None = None
 
 
 def kind_of(path: AnyPath, *, follow_symlinks: bool = True) -> FileKind:
@@ -133,16 +143,21 @@ def hash_file(path: AnyPath, *, follow_symlinks: bool = True) -> FileDigest:
     try:
         before = os.fstat(descriptor)
         _require_regular(before, path)  # it may have been replaced since the first look
-        digest, size_bytes = _hash_descriptor(descriptor)
+        digest, size_bytes = _hash_descriptor(descriptor, before.st_size)
         after = os.fstat(descriptor)
     finally:
         os.close(descriptor)
-    stable = _identity(before) == _identity(after) and size_bytes == after.st_size
-    return FileDigest(digest, size_bytes, after.st_mtime_ns // 1_000, stable)
+    found = identity(before)
+    stable = found[:4] == identity(after)[:4] and size_bytes == after.st_size
+    return FileDigest(digest, size_bytes, after.st_mtime_ns // 1_000, stable, identity=found)
 
 
-def hash_directory(path: AnyPath) -> FileDigest:
+def hash_directory(path: AnyPath, file_digest: Callable[..., FileDigest] | None = None) -> FileDigest:
     """Digest of everything below a directory; the format is in this module's description.
+
+    Args:
+        path: the directory.
+        file_digest: takes the place of `hash_file` for the files in it.
 
     Raises:
         UsageError: not a directory, or more entries than `limits.DIRECTORY_ENTRIES_MAX`.
@@ -154,20 +169,86 @@ def hash_directory(path: AnyPath) -> FileDigest:
         raise UsageError(f"{os.fsdecode(top)!r} is not a directory")
     total = hashlib.sha256(_DIRECTORY_TAG)
     size_bytes, files, stable = 0, 0, True
-    for entries, (name, kind) in enumerate(_walk(top), start=1):
+    seen = in_order(_looks(top, file_digest or hash_file))
+    for entries, (name, kind, found) in enumerate(seen, start=1):
         if entries > limits.DIRECTORY_ENTRIES_MAX:
             raise _too_many(top)
-        content = _ZERO
-        if kind is FileKind.FILE:
-            found = hash_file(os.path.join(top, name), follow_symlinks=False)
-            content, files, size_bytes = found.digest, files + 1, size_bytes + found.size_bytes
-            stable = stable and found.stable
-        elif kind is FileKind.SYMLINK:
-            content = sha256(os.readlink(os.path.join(top, name)))
+        if isinstance(found, FileDigest):
+            files, size_bytes, stable = files + 1, size_bytes + found.size_bytes, stable and found.stable
+        content = found.digest if isinstance(found, FileDigest) else found
         total.update(_KIND_BYTES[kind] + _U32.pack(len(name)) + name + content)
     after = os.stat(top)
-    stable = stable and _identity(before) == _identity(after)
+    stable = stable and identity(before)[:4] == identity(after)[:4]
     return FileDigest(total.digest(), size_bytes, after.st_mtime_ns // 1_000, stable, files)
+
+
+def identity(status: os.stat_result) -> Identity:
+    """The identity of a file, from its status."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def in_order(calls: Iterable[tuple[int, Callable[[], T]]]) -> Iterator[T]:
+    """The results of calls in their order; an exception of one is raised in its place.
+
+    Args:
+        calls: each with the number of bytes it is going to read. From HASH_APART_BYTES_MIN on it runs in a thread,
+            beside at most HASH_THREADS_MAX - 1 others and never more than there are cores; all others run here.
+    """
+    threads = min(limits.HASH_THREADS_MAX, _cores())
+    room, waiting = threading.Semaphore(threads), deque[_Call[T]]()
+    for size_bytes, call in calls:
+        waiting.append(begun := _Call(call, room))
+        if threads > 1 and size_bytes >= limits.HASH_APART_BYTES_MIN:
+            begun.start()
+        else:
+            begun.run()
+        while waiting and (waiting[0].done.is_set() or len(waiting) > limits.HASH_WAITING_MAX):
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+class _Call(Generic[T]):
+    """A call under way. Its thread is a daemon: nobody who leaves in between, after Ctrl-C say, waits for it."""
+
+    def __init__(self, call: Callable[[], T], room: threading.Semaphore) -> None:
+        self._call, self._room = call, room
+        self._error: BaseException | None = None
+        self._result: Any = None
+        self.done = threading.Event()
+
+    def start(self) -> None:
+        self._room.acquire()
+        try:
+            threading.Thread(target=self._apart, daemon=True).start()
+        except RuntimeError:  # no more threads: a limit of this job
+            self._apart()
+
+    def run(self) -> None:
+        try:
+            self._result = self._call()
+        except BaseException as error:  # noqa: BLE001 - it is the caller's, and raised there
+            self._error = error
+        self.done.set()
+
+    def result(self) -> T:
+        self.done.wait()
+        if self._error is not None:
+            raise self._error
+        result: T = self._result
+        return result
+
+    def _apart(self) -> None:
+        try:
+            self.run()
+        finally:
+            self._room.release()
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 _KIND_BYTES: Final = {
@@ -179,35 +260,46 @@ _KIND_BYTES: Final = {
 }
 
 
-def _walk(top: bytes) -> Iterator[tuple[bytes, FileKind]]:
-    """Relative names in the documented order. The stack is explicit: a tree may be deeper than Python's."""
+_Seen = tuple[bytes, FileKind, FileDigest | bytes]
+
+
+def _looks(top: bytes, file_digest: Callable[..., FileDigest]) -> Iterator[tuple[int, Callable[[], _Seen]]]:
+    """What looks at each entry below `top`, with the bytes it reads."""
+    for name, kind, size_bytes in _walk(top):
+        yield size_bytes, partial(_look, top, name, kind, file_digest)
+
+
+def _look(top: bytes, name: bytes, kind: FileKind, file_digest: Callable[..., FileDigest]) -> _Seen:
+    if kind is FileKind.FILE:
+        return name, kind, file_digest(os.path.join(top, name), follow_symlinks=False)
+    return name, kind, sha256(os.readlink(os.path.join(top, name))) if kind is FileKind.SYMLINK else _ZERO
+
+
+def _walk(top: bytes) -> Iterator[tuple[bytes, FileKind, int]]:
+    """Relative names in the documented order, and sizes of files. The stack is explicit: trees are deep."""
     stack = [iter(_listing(top, b""))]
     while stack:
         item = next(stack[-1], None)
         if item is None:
             stack.pop()
             continue
-        name, kind = item
+        name, kind, _ = item
         yield item
         if kind is FileKind.DIRECTORY:
             stack.append(iter(_listing(top, name + b"/")))
 
 
-def _listing(top: bytes, prefix: bytes) -> list[tuple[bytes, FileKind]]:
-    found: list[tuple[bytes, FileKind]] = []
+def _listing(top: bytes, prefix: bytes) -> list[tuple[bytes, FileKind, int]]:
+    found: list[tuple[bytes, FileKind, int]] = []
     with os.scandir(os.path.join(top, prefix)) as entries:
         for entry in entries:
             if len(found) >= limits.DIRECTORY_ENTRIES_MAX:
                 raise _too_many(top)
             kind = _entry_kind(entry)
-            if (
-                entry.name == _TIMESTAMP
-                and not prefix
-                and kind is FileKind.FILE
-                and not entry.stat(follow_symlinks=False).st_size
-            ):
+            size_bytes = entry.stat(follow_symlinks=False).st_size if kind is FileKind.FILE else 0
+            if kind is FileKind.FILE and not size_bytes and not prefix and entry.name == _TIMESTAMP:
                 continue
-            found.append((prefix + entry.name, kind))
+            found.append((prefix + entry.name, kind, size_bytes))
     found.sort()
     return found
 
@@ -225,19 +317,15 @@ def _entry_kind(entry: os.DirEntry[bytes]) -> FileKind:
     return FileKind.FILE if entry.is_file(follow_symlinks=False) else FileKind.OTHER
 
 
-def _hash_descriptor(descriptor: int) -> tuple[bytes, int]:
-    """Digest and number of bytes read. Large reads: hashing runs without the interpreter lock, call by call."""
+def _hash_descriptor(descriptor: int, expected_bytes: int) -> tuple[bytes, int]:
+    """Digest and number of bytes read. Each large read is hashed without the interpreter lock."""
     total, size_bytes = hashlib.sha256(), 0
-    buffer = memoryview(bytearray(_READ_BYTES))
+    buffer = memoryview(bytearray(min(expected_bytes + 1, _READ_BYTES)))
     with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
         while read := file.readinto(buffer):
             total.update(buffer[:read])
             size_bytes += read
     return total.digest(), size_bytes
-
-
-def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _kind(mode: int) -> FileKind:

@@ -163,6 +163,18 @@ COMMAND_ARGUMENTS_MAX: Final = 4_096
 """Arguments of the command line that started a run."""
 DIGEST_CACHE_MAX: Final = 65_536
 """Digests a hook process remembers for files that are at rest."""
+DIGEST_TABLE_BUCKETS: Final = 16_384
+"""Buckets of the table of digests that a user's processes on one host share: 5 MiB for 65,536 files."""
+DIGEST_SHARED_BYTES_MIN: Final = 1 << 20
+"""Only files of this size are looked up there: smaller ones are hashed as fast as a slow home directory answers."""
+FILE_AT_REST_S: Final = 2.0
+"""Coarsest clock of a file system that is met (FAT, old NFS): digests of files changed since are not reused."""
+HASH_APART_BYTES_MIN: Final = 1 << 20
+"""A file of this size is hashed in a thread of its own while others are looked at."""
+HASH_THREADS_MAX: Final = 4
+"""Threads that hash for one process: the cores are there for the science."""
+HASH_WAITING_MAX: Final = 256
+"""Looks at files that wait, done, for one before them."""
 EMBEDDED_NODES_MAX: Final = 64
 """Agents that one workflow's own service starts on its host."""
 PROBLEMS_KEPT_MAX: Final = 20

@@ -2,6 +2,7 @@
 
 - `naming`: the one URI of a path, by registered workflow roots and mount types.
 - `artifacts`: what is at a path: state, digest, size, time, and whether it changed while it was read.
+- `digests`: how much of a file is read, and which digests need not be computed again.
 - `values`: what a workflow chose freely (parameters, commands) as bounded, redacted record values.
 - `records`: bodies of `run-start`, `intent`, `task` and `run-end`.
 - `recorder`: a transaction into the outbox, else into the spool; collects what went wrong, raises nothing.

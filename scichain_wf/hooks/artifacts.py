@@ -1,30 +1,25 @@
 """What is at a path when a hook looks: the artifact records of inputs and outputs.
 
 A FIFO, socket or device is never opened; a file that cannot be read is recorded as `unhashed`, with the reason
-collected for the closing line, and never fails a task. A digest is reused inside one process only while device,
-inode, size, modification and change time are the same, and only if the file was already at rest when it was
-hashed: two writes within one tick of the file system's clock would otherwise look like one.
+collected for the closing line, and never fails a task. How much is read is the policy's (`digests`).
 """
 
 from __future__ import annotations
 
 import os
 import stat
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
 
-from scichain_wf import filehash, limits
+from scichain_wf import filehash
 from scichain_wf.errors import UsageError
 from scichain_wf.filehash import FileDigest, FileKind
+from scichain_wf.hooks.digests import Digests, HashPolicy
 from scichain_wf.hooks.naming import Naming
 from scichain_wf.model.bodies import ArtifactState
 from scichain_wf.model.canonical import JsonObject
 from scichain_wf.model.text import digest_text
-
-_AT_REST_NS: Final = 2_000_000_000
-"""Coarsest clock of a file system that is met (FAT, old NFS): younger digests are not reused."""
 
 Fingerprint = tuple[int, int, int, int]
 """Device, inode, size, modification time: whether a file seen twice within one job is the same."""
@@ -45,12 +40,28 @@ class Artifacts:
     Args:
         naming: gives paths their URIs.
         problem: is told what could not be looked at.
+        policy: how much of a file is read.
+        digests: what is known already.
     """
 
-    def __init__(self, naming: Naming, problem: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        naming: Naming,
+        problem: Callable[[str], None],
+        policy: HashPolicy = HashPolicy.CACHED,
+        digests: Digests | None = None,
+    ) -> None:
         self.naming = naming
         self._problem = problem
-        self._digests: dict[tuple[int, ...], FileDigest] = {}
+        self._policy = policy
+        always = policy is HashPolicy.ALWAYS
+        self._file_digest: Callable[..., FileDigest] = filehash.hash_file if always else (digests or Digests()).of
+
+    def look_all(self, paths: Sequence[str | bytes], roles: Sequence[str]) -> list[Artifact]:
+        """The records of many paths, in their order, without those that cannot be named; big files side by side."""
+        wanted = zip(paths, roles, strict=True)
+        looks = ((self._size_bytes(path), partial(self.look, path, role)) for path, role in wanted)
+        return [found for found in filehash.in_order(looks) if found is not None]
 
     def look(
         self,
@@ -92,42 +103,57 @@ class Artifacts:
         where = self.naming.absolute(path)
         if artifact.fingerprint is not None and _fingerprint(where) == artifact.fingerprint:
             return artifact
-        if artifact.value["state"] in (ArtifactState.PIPE, ArtifactState.UNHASHED):
+        if artifact.fingerprint is None and artifact.value["state"] in (ArtifactState.PIPE, ArtifactState.UNHASHED):
             return artifact
         found = self.look(path, str(artifact.value["role"]), state=state, uri=str(artifact.value["uri"]))
         return found or artifact
 
     def _read(self, where: bytes, value: JsonObject, state: ArtifactState | None) -> Fingerprint | None:
         kind = filehash.kind_of(where)
-        if kind is FileKind.FILE:
-            digest, fingerprint = self._hash_file(where)
-        elif kind is FileKind.DIRECTORY:
-            digest, fingerprint = filehash.hash_directory(where), None
-            if digest.files is not None:
-                value["files"] = digest.files
-        else:
+        if kind not in (FileKind.FILE, FileKind.DIRECTORY):
             states = {FileKind.ABSENT: ArtifactState.ABSENT, FileKind.PIPE: ArtifactState.PIPE}
             value["state"] = states.get(kind, ArtifactState.UNHASHED).value
             return None
+        if self._policy in (HashPolicy.OFF, HashPolicy.SIZE_MTIME):
+            return self._read_nothing(where, value)
+        try:
+            is_file = kind is FileKind.FILE
+            found = self._file_digest(where) if is_file else filehash.hash_directory(where, self._file_digest)
+        except FileNotFoundError:
+            if filehash.kind_of(where) is not FileKind.ABSENT:
+                raise  # something in a directory went
+            value["state"] = ArtifactState.ABSENT.value
+            return None
         value["state"] = (state or ArtifactState(kind.value)).value
-        value["digest"] = digest_text(digest.digest)
-        value["size_bytes"] = digest.size_bytes
-        value["mtime_us"] = digest.mtime_us
-        if not digest.stable:
+        value["digest"] = digest_text(found.digest)
+        value["size_bytes"] = found.size_bytes
+        value["mtime_us"] = found.mtime_us
+        if found.files is not None:
+            value["files"] = found.files
+        if not found.stable:
             value["unstable"] = True
-        return fingerprint
+        if self._policy is HashPolicy.ALWAYS:
+            value["policy"] = "full"
+        return None if found.identity is None else found.identity[:4]
 
-    def _hash_file(self, where: bytes) -> tuple[FileDigest, Fingerprint]:
-        before, now_ns = os.stat(where), time.time_ns()
-        key = (before.st_dev, before.st_ino, before.st_size, before.st_mtime_ns, before.st_ctime_ns)
-        digest = self._digests.get(key)
-        if digest is None:
-            digest = filehash.hash_file(where)
-            if digest.stable and before.st_ctime_ns < now_ns - _AT_REST_NS:
-                if len(self._digests) >= limits.DIGEST_CACHE_MAX:
-                    self._digests.clear()
-                self._digests[key] = digest
-        return digest, key[:4]
+    def _read_nothing(self, where: bytes, value: JsonObject) -> Fingerprint | None:
+        value["state"] = ArtifactState.UNHASHED.value
+        if self._policy is HashPolicy.OFF:
+            return None
+        status = os.stat(where)
+        value["policy"] = HashPolicy.SIZE_MTIME.value
+        value["mtime_us"] = status.st_mtime_ns // 1_000
+        if stat.S_ISREG(status.st_mode):
+            value["size_bytes"] = status.st_size
+        return _fingerprint(where)
+
+    def _size_bytes(self, path: str | bytes) -> int:
+        """What reading it takes, as far as can be told."""
+        try:
+            status = os.stat(self.naming.absolute(path))
+        except (OSError, ValueError):
+            return 0
+        return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _fingerprint(where: bytes) -> Fingerprint | None:
@@ -135,6 +161,4 @@ def _fingerprint(where: bytes) -> Fingerprint | None:
         status = os.stat(where)
     except OSError:
         return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return filehash.identity(status)[:4] if stat.S_ISREG(status.st_mode) else None

@@ -15,6 +15,7 @@ from typing import Final
 from scichain_wf.client.outbox import outbox_directory
 from scichain_wf.errors import LedgerError
 from scichain_wf.hooks.artifacts import Artifacts
+from scichain_wf.hooks.digests import Digests, HashPolicy, shared_table
 from scichain_wf.hooks.naming import Naming
 from scichain_wf.hooks.recorder import Recorder
 from scichain_wf.model.text import digest_bytes
@@ -23,7 +24,9 @@ from scichain_wf.model.transaction import RunId
 _TRUST_ROOT: Final = re.compile(rb"scichain-wf-trust-root-v1 (sha256:[0-9a-f]{64})\n\Z")
 
 
-def join_run(run: bytes, chain_dir: Path, directory: Path) -> tuple[Recorder, Artifacts, str]:
+def join_run(
+    run: bytes, chain_dir: Path, directory: Path, hash_policy: HashPolicy = HashPolicy.CACHED
+) -> tuple[Recorder, Artifacts, str]:
     """What records the tasks of `run` in this process, and the user's name.
 
     Raises:
@@ -33,7 +36,9 @@ def join_run(run: bytes, chain_dir: Path, directory: Path) -> tuple[Recorder, Ar
     slots = outbox_directory(chain, 0).parent
     outboxes = sorted(slots.glob("slot-*"), key=lambda path: (len(path.name), path.name))
     recorder = Recorder(chain, RunId(run), outboxes, chain_dir / "spool")
-    return recorder, Artifacts(Naming([directory]), recorder.problem), user_name()
+    naming = Naming([directory])
+    digests = Digests(shared_table(naming.host))
+    return recorder, Artifacts(naming, recorder.problem, hash_policy, digests), user_name()
 
 
 def user_name() -> str:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 from scichain_wf.errors import LedgerCorrupt, LedgerError, PeerError, ScichainError
 from scichain_wf.hooks.artifacts import Artifacts
 from scichain_wf.hooks.closing import Progress, closing_line, problem_lines, spooled_line, verify_command
+from scichain_wf.hooks.digests import Digests, HashPolicy, shared_table
 from scichain_wf.hooks.join import read_trust_root, user_name
 from scichain_wf.hooks.naming import Naming
 from scichain_wf.hooks.recorder import Delivery, Recorder, new_run_id
@@ -44,6 +45,7 @@ class RunPlan:
         workflow: path of the workflow's main file, if it is a local file.
         command: the command line.
         settings: what else configures the recording.
+        hash_policy: how much of files is read.
         launched_from: where the user's shell is, for commands in messages.
     """
 
@@ -54,6 +56,7 @@ class RunPlan:
     workflow: str | None = None
     command: Sequence[str] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
+    hash_policy: HashPolicy = HashPolicy.CACHED
     launched_from: Path = field(default_factory=Path.cwd)
 
     @property
@@ -76,7 +79,8 @@ class RunSession:
         self.plan = plan
         self.recorder = recorder
         self.naming = Naming([plan.directory])
-        self.artifacts = Artifacts(self.naming, self.recorder.problem)
+        digests = Digests(shared_table(self.naming.host))
+        self.artifacts = Artifacts(self.naming, self.recorder.problem, plan.hash_policy, digests)
         self.user = user_name()
         self._service = service
         self._refusal = refusal
@@ -173,5 +177,5 @@ class RunSession:
                 workflow = {name: found.value[name] for name in ("uri", "digest") if name in found.value}
         chain_dir = os.path.realpath(os.fsencode(plan.chain_dir))
         roots = [root.value(chain_dir) for root in self.naming.roots]
-        settings = {"nodes": plan.nodes, **plan.settings}
+        settings = {"nodes": plan.nodes, "hash": plan.hash_policy.value, **plan.settings}
         return run_start_body(plan.engine, roots, self.user, time.time_ns() // 1_000, plan.command, workflow, settings)

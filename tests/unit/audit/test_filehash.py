@@ -6,6 +6,9 @@ import hashlib
 import os
 import socket
 import struct
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -140,8 +143,8 @@ def test_a_file_that_changes_while_it_is_read_is_not_stable(tmp_path: Path, monk
     path.write_text("before")
     read = filehash._hash_descriptor
 
-    def slow(descriptor: int) -> tuple[bytes, int]:
-        found = read(descriptor)
+    def slow(descriptor: int, expected_bytes: int) -> tuple[bytes, int]:
+        found = read(descriptor, expected_bytes)
         path.write_text("after, and longer")
         return found
 
@@ -161,3 +164,70 @@ def test_directories_beyond_the_limit_are_refused(tmp_path: Path, monkeypatch: p
     (tmp_path / "e").touch()
     with pytest.raises(UsageError, match="more than 3 entries"):
         hash_directory(tmp_path)
+
+
+def test_calls_about_big_files_run_side_by_side_and_come_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filehash, "_cores", lambda: 2)
+    both = threading.Barrier(2, timeout=60)
+    big = limits.HASH_APART_BYTES_MIN
+
+    def meet(value: int) -> int:
+        both.wait()  # returns only if another thread is in here at the same time
+        return value
+
+    calls = [(big, partial(meet, 1)), (big, partial(meet, 2)), (0, partial(abs, 3))]
+    assert list(filehash.in_order(calls)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("size", [0, limits.HASH_APART_BYTES_MIN])
+def test_an_exception_is_raised_in_its_place(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filehash, "_cores", lambda: 2)
+
+    def absent() -> int:
+        raise FileNotFoundError
+
+    results = filehash.in_order([(0, lambda: 1), (size, absent), (size, lambda: 2)])
+    assert next(results) == 1
+    with pytest.raises(FileNotFoundError):
+        next(results)
+
+
+def test_without_another_core_or_thread_calls_run_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    big = limits.HASH_APART_BYTES_MIN
+    monkeypatch.setattr(filehash, "_cores", lambda: 1)
+    assert list(filehash.in_order([(big, threading.get_ident)])) == [threading.get_ident()]
+    monkeypatch.setattr(filehash, "_cores", lambda: 2)
+    assert list(filehash.in_order([(big, threading.get_ident)])) != [threading.get_ident()]
+
+    def exhausted(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", exhausted)
+    assert list(filehash.in_order([(big, threading.get_ident)] * 9)) == [threading.get_ident()] * 9
+
+
+def test_no_more_results_wait_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filehash, "_cores", lambda: 2)
+    monkeypatch.setattr(limits, "HASH_WAITING_MAX", 3)
+    gate, made = threading.Event(), []
+
+    def calls() -> Iterator[tuple[int, Callable[[], int]]]:
+        yield limits.HASH_APART_BYTES_MIN, lambda: 0 if gate.wait(60) else 1
+        for number in range(1, 20):
+            made.append(number)
+            if number == 3:
+                gate.set()
+            yield 0, lambda number=number: number  # type: ignore[misc]
+
+    assert next(results := filehash.in_order(calls())) == 0
+    assert len(made) == 3
+    assert list(results) == list(range(1, 20))
+
+
+def test_big_and_small_files_of_a_directory_give_one_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(40):
+        (tmp_path / str(number)).write_bytes(os.urandom(number * 100))
+    alone = hash_directory(tmp_path)
+    monkeypatch.setattr(limits, "HASH_APART_BYTES_MIN", 2_000)
+    monkeypatch.setattr(filehash, "_cores", lambda: 4)
+    assert hash_directory(tmp_path) == alone

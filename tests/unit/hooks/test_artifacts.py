@@ -12,6 +12,7 @@ import pytest
 from scichain_wf import filehash, limits
 from scichain_wf.filehash import FileDigest
 from scichain_wf.hooks.artifacts import Artifact, Artifacts
+from scichain_wf.hooks.digests import HashPolicy
 from scichain_wf.hooks.naming import Naming
 from scichain_wf.model.bodies import INPUT, ArtifactState
 from scichain_wf.model.schema import check_record
@@ -154,16 +155,6 @@ def test_digest_is_not_reused_after_a_change(
     assert look(looker, "f").value["digest"] != first.value["digest"]
 
 
-def test_digests_remembered_are_bounded(tmp_path: Path, looker: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "DIGEST_CACHE_MAX", 2)
-    now = time.time_ns()
-    monkeypatch.setattr(time, "time_ns", lambda: now + 10_000_000_000)
-    for number in range(5):
-        (tmp_path / str(number)).write_text("x")
-        look(looker, str(number))
-    assert len(looker._digests) <= 2
-
-
 def test_second_look_hashes_only_what_is_another_file(
     tmp_path: Path, looker: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,3 +170,89 @@ def test_second_look_hashes_only_what_is_another_file(
     assert looker.again(first, "f").value["state"] == "absent"
     pipe = look(looker, "f", ArtifactState.PIPE)
     assert looker.again(pipe, "f") is pipe
+
+
+def with_policy(tmp_path: Path, problems: list[str], policy: HashPolicy) -> Artifacts:
+    return Artifacts(Naming([tmp_path]), problems.append, policy)
+
+
+def test_each_policy_shows_in_the_record(tmp_path: Path, problems: list[str]) -> None:
+    (tmp_path / "f").write_text("xy")
+    (tmp_path / "d").mkdir()
+    shown = {}
+    for policy in HashPolicy:
+        looker = with_policy(tmp_path, problems, policy)
+        for path in ("f", "d"):
+            value = look(looker, path).value
+            hashed, size_bytes = "digest" in value, value.get("size_bytes")
+            shown[policy.value, path] = (value["state"], value.get("policy"), hashed, size_bytes)
+        assert look(looker, "none").value["state"] == "absent"
+    assert shown == {
+        ("always", "f"): ("file", "full", True, 2),
+        ("always", "d"): ("directory", "full", True, 0),
+        ("cached", "f"): ("file", None, True, 2),
+        ("cached", "d"): ("directory", None, True, 0),
+        ("size-mtime", "f"): ("unhashed", "size-mtime", False, 2),
+        ("size-mtime", "d"): ("unhashed", "size-mtime", False, None),
+        ("off", "f"): ("unhashed", None, False, None),
+        ("off", "d"): ("unhashed", None, False, None),
+    }
+    assert problems == []
+
+
+def test_policy_always_reads_a_file_at_rest_each_time(
+    tmp_path: Path, problems: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + 10_000_000_000)
+    calls = counting(monkeypatch)
+    looker = with_policy(tmp_path, problems, HashPolicy.ALWAYS)
+    (tmp_path / "f").write_text("x")
+    assert look(looker, "f").value == look(looker, "f").value
+    assert len(calls) == 2
+
+
+def test_size_and_time_are_looked_at_again_at_the_end(tmp_path: Path, problems: list[str]) -> None:
+    looker = with_policy(tmp_path, problems, HashPolicy.SIZE_MTIME)
+    (tmp_path / "f").write_text("x")
+    first = look(looker, "f")
+    assert looker.again(first, "f") is first
+    (tmp_path / "f").write_text("longer")
+    assert looker.again(first, "f").value["size_bytes"] == 6
+
+
+def test_file_that_vanishes_while_it_is_looked_at_is_absent(
+    tmp_path: Path, looker: Artifacts, problems: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = filehash.hash_file
+
+    def vanishing(path: bytes, **more: bool) -> FileDigest:
+        os.unlink(path)
+        return real(path, **more)
+
+    monkeypatch.setattr(filehash, "hash_file", vanishing)
+    (tmp_path / "f").write_text("x")
+    assert look(looker, "f").value["state"] == "absent"
+    assert problems == []
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "inside").write_text("x")
+    assert look(looker, "d").value["state"] == "unhashed"
+    assert "without its digest" in problems[0]
+
+
+def test_many_paths_are_looked_at_in_order_and_without_those_that_have_no_name(
+    tmp_path: Path, looker: Artifacts, problems: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HASH_APART_BYTES_MIN", 2)
+    names: list[str | bytes] = ["a", "b", "none", "nul\0", "c"]
+    for number, name in enumerate("abc"):
+        (tmp_path / name).write_bytes(bytes(number + 1))
+    found = looker.look_all(names, ["0", "1", "2", "3", "4"])
+    assert [(item.value["role"], item.value["state"]) for item in found] == [
+        ("0", "file"),
+        ("1", "file"),
+        ("2", "absent"),
+        ("4", "file"),
+    ]
+    assert [item.value.get("size_bytes") for item in found] == [1, 2, None, 3]
+    assert len(problems) == 1
