@@ -13,9 +13,10 @@ from typing import Final
 from urllib.parse import quote
 
 from scichain_wf import limits
-from scichain_wf.hooks.values import Fitting, clean, name
+from scichain_wf.hooks.redaction import USUAL, Redaction
+from scichain_wf.hooks.values import Fitting, name
 from scichain_wf.model.bodies import TaskStatus
-from scichain_wf.model.canonical import JsonObject, JsonValue
+from scichain_wf.model.canonical import JsonObject
 from scichain_wf.model.text import digest_text
 
 _SCHEDULERS: Final = (
@@ -42,7 +43,7 @@ class TaskFacts:
     """What an engine's adapter knows of one attempt of one task, before it is made to fit a record.
 
     `task` names the task within its run (see `task_key`); times are microseconds since 1970; `code_digest` is 32
-    bytes. Fields left at None are not recorded.
+    bytes; `command` is what a shell was given, `arguments` what a program was. Fields left at None are not recorded.
     """
 
     name: str
@@ -58,6 +59,7 @@ class TaskFacts:
     code_kind: str | None = None
     code_digest: bytes | None = None
     command: str | None = None
+    arguments: Sequence[str] = ()
     conda_digest: bytes | None = None
     container: str | None = None
     modules: Sequence[str] = ()
@@ -91,15 +93,16 @@ def run_start_body(
     command: Sequence[str],
     workflow: JsonObject | None,
     settings: Mapping[str, object],
+    redaction: Redaction = USUAL,
 ) -> JsonObject:
     """A run begins: under which roots, from which workflow file, by which command line."""
-    fitting = Fitting()
+    fitting = Fitting(redaction)
     body: JsonObject = {
         "engine": engine.value(),
         "roots": list(roots),
         "user": name(user),
         "started_us": started_us,
-        "command": list(_arguments(fitting, command)),
+        "command": [*fitting.command("command", command)],
         "settings": fitting.free("settings", dict(settings)),
     }
     if workflow is not None:
@@ -123,9 +126,9 @@ def intent_body(
     return _with_scheduler(body)
 
 
-def task_body(engine: Engine, facts: TaskFacts, node: str, user: str) -> JsonObject:
+def task_body(engine: Engine, facts: TaskFacts, node: str, user: str, redaction: Redaction = USUAL) -> JsonObject:
     """One attempt of a task, as it ended."""
-    fitting = Fitting()
+    fitting = Fitting(redaction)
     body: JsonObject = {
         "engine": engine.value(),
         "name": name(facts.name),
@@ -147,6 +150,8 @@ def task_body(engine: Engine, facts: TaskFacts, node: str, user: str) -> JsonObj
         body["code"] = {"kind": name(facts.code_kind), **_digest(facts.code_digest)}
     if facts.command:
         body["command"] = fitting.text("command", facts.command)
+    if facts.arguments:
+        body["command"] = fitting.typed("command", facts.arguments)
     if environment := _environment(facts):
         body["environment"] = environment
     if facts.exit_status is not None and -256 <= facts.exit_status <= 255:
@@ -206,17 +211,6 @@ def _cut_artifacts(body: JsonObject, fitting: Fitting) -> None:
                 fitting.truncated.add(field_name)
                 body[field_name] = items[:left]
             left -= min(len(items), left)
-
-
-def _arguments(fitting: Fitting, command: Sequence[str]) -> Iterable[JsonValue]:
-    """A command line; the value after a flag that names a secret goes too."""
-    previous = ""
-    for argument in command[: limits.COMMAND_ARGUMENTS_MAX]:
-        shown = fitting.text("command", argument, limits.FREE_TEXT_CHARS_MAX)
-        joined = fitting.text("command", f"{previous} {argument}", limits.FREE_TEXT_CHARS_MAX) if previous else shown
-        hidden = previous and joined.startswith(f"{previous} [redacted]")
-        yield "[redacted]" if hidden else shown
-        previous = clean(argument) if argument.startswith("--") and "=" not in argument else ""
 
 
 def _environment(facts: TaskFacts) -> JsonObject:

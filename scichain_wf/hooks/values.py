@@ -1,57 +1,61 @@
 """What a workflow chose freely, made fit for a record: typed, bounded, and without its secrets.
 
 The canonical subset has no floats, no big integers and no lone surrogates, so those become text; deep or long
-values are cut, and the caller lists the field under `truncated`. Values whose name says that they are secret, and
-the usual spellings of credentials inside text, are replaced *before* anything is hashed, and the field is listed
-under `redacted`. Redaction is by pattern: it finds the usual, not everything (docs say so).
+values are cut, and the caller lists the field under `truncated`. What `redaction` takes for a secret is replaced, and
+the field is listed under `redacted`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Final
 
 from scichain_wf import limits
+from scichain_wf.hooks.redaction import REDACTED, USUAL, Redaction
 from scichain_wf.model.canonical import JsonValue
 
-REDACTED: Final = "[redacted]"
 _DEPTH_MAX: Final = limits.RECORD_DEPTH_MAX - 6
 """Levels below a field: a body and its envelope take the others."""
-
-_SECRET_NAME: Final = re.compile(
-    r"passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential|authorization",
-    re.IGNORECASE,
-)
-_SPELLED: Final = r"[\w-]*(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key)[\w-]*"
-_SECRETS: Final = (
-    re.compile(rf"(?i)(?<![\w-])(-{{0,2}}{_SPELLED}\s*[=:]\s*|--{_SPELLED}\s+)(\"[^\"]*\"|'[^']*'|[^\s\"';&|]+)"),
-    re.compile(r"(?i)(\b(?:bearer|basic)\s+)([A-Za-z0-9._~+/-]{8,}=*)"),
-    re.compile(r"([a-z][a-z0-9+.-]*://[^\s/:@]*:)([^\s/@]+)(?=@)"),
-    re.compile(r"()(\b(?:AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{20,}|glpat-[\w-]{20,}|xox[abp]-[\w-]{10,})\b)"),
-)
-
 
 @dataclass(slots=True)
 class Fitting:
     """Makes values fit, and remembers in which fields something was replaced or cut."""
 
+    redaction: Redaction = USUAL
     redacted: set[str] = field(default_factory=set)
     truncated: set[str] = field(default_factory=set)
 
     def text(self, name: str, value: str, chars_max: int = limits.TEXT_CHARS_MAX) -> str:
         """Free text: valid Unicode, without the usual spellings of credentials, at most `chars_max` long."""
         shown = clean(value)
-        if len(shown) > chars_max:  # cut first: the patterns need not search what is not kept
+        if len(shown) > chars_max:
             self.truncated.add(name)
-            shown = shown[:chars_max]
-        for pattern in _SECRETS:
-            shown, count = pattern.subn(rf"\g<1>{REDACTED}", shown)
-            if count:
-                self.redacted.add(name)
-        return shown[:chars_max]
+            shown = shown[: chars_max + limits.NAME_CHARS_MAX]  # a secret across the end shall still be one
+        kept = self.redaction.text(shown)
+        if kept != shown:
+            self.redacted.add(name)
+        return kept[:chars_max]
+
+    def command(self, name: str, arguments: Sequence[str]) -> list[str]:
+        """A command line, argument by argument, each bounded."""
+        whole = [clean(argument) for argument in arguments[: limits.COMMAND_ARGUMENTS_MAX]]
+        shown = [argument[: limits.FREE_TEXT_CHARS_MAX] for argument in whole]
+        if len(whole) < len(arguments) or shown != whole:
+            self.truncated.add(name)
+        kept = self.redaction.arguments(shown)
+        if kept != shown:
+            self.redacted.add(name)
+        return kept
+
+    def typed(self, name: str, arguments: Sequence[str]) -> str:
+        """The same as one would type it."""
+        typed = shlex.join(self.command(name, arguments))
+        if len(typed) > limits.TEXT_CHARS_MAX:
+            self.truncated.add(name)
+        return typed[: limits.TEXT_CHARS_MAX]
 
     def free(self, name: str, value: object) -> JsonValue:
         """Any value as one of the canonical subset."""
@@ -75,7 +79,7 @@ class Fitting:
         return self.text(name, _spelled(value), limits.FREE_TEXT_CHARS_MAX)
 
     def _secret_or(self, name: str, key: object, item: object, depth: int, left: list[int]) -> JsonValue:
-        if isinstance(key, str) and _SECRET_NAME.search(key) and item not in (None, "", True, False):
+        if isinstance(key, str) and self.redaction.is_name(key) and item not in (None, "", True, False):
             self.redacted.add(name)
             return REDACTED
         return self._free(name, item, depth - 1, left)

@@ -105,7 +105,7 @@ def test_run_begins_with_roots_workflow_and_command_and_ends_with_its_manifest(
         {"id": root.id, "host": root.host, "path": str(tmp_path), "mount": root.mount.decode(), "from_chain": ".."}
     ]
     assert begin.body["workflow"]["uri"] == f"work:{root.id}/Snakefile"  # type: ignore[index,call-overload]
-    assert begin.body["settings"] == {"nodes": 3, "strict": False}
+    assert begin.body["settings"] == {"nodes": 3, "hash": "cached", "strict": False}
     assert end.body["counts"] == {"task": 0, "intent": 0}
     assert end.body["tally"] == {"planned": 1, "finished": 1, "failed": 0}
     assert service.stopped == 1

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scichain_wf import limits
-from scichain_wf.hooks.values import REDACTED, Fitting, clean, name
+from scichain_wf.hooks.redaction import REDACTED
+from scichain_wf.hooks.values import Fitting, clean, name
 from scichain_wf.model import canonical
 from scichain_wf.model.schema import Free
 
@@ -60,36 +61,11 @@ def test_a_parameter_whose_repr_fails_is_named_by_its_type() -> None:
     assert Fitting().free("p", Odd()) == "<Odd: RuntimeError>"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "curl --password hunter2 x",
-        "PGPASSWORD=hunter2 psql",
-        "prog --api-key=hunter2",
-        "prog --token 'hunter2'",
-        'X_SECRET: "hunter2"',
-        "curl -H 'Authorization: Bearer hunter2hunter2'",
-        "git clone https://me:hunter2@host/x",
-        "aws AKIAHUNTER2HUNTER234 AKIAIOSFODNN7EXAMPLE".replace("AKIAHUNTER2HUNTER234 ", ""),
-        "ghp_hunter2hunter2hunter2hunter2",
-    ],
-)
-def test_usual_spellings_of_secrets_are_replaced(text: str) -> None:
+def test_text_is_listed_where_a_secret_was_replaced() -> None:
     fitting = Fitting()
-    shown = fitting.text("command", text)
-    assert "hunter2" not in shown
-    assert "AKIA" not in shown
-    assert REDACTED in shown
+    assert fitting.text("command", "curl --password hunter2 x") == f"curl --password {REDACTED} x"
+    assert fitting.text("other", "curl x") == "curl x"
     assert fitting.redacted == {"command"}
-
-
-@pytest.mark.parametrize(
-    "text", ["tokenize --in x", "sort -k1,1 in > out", "echo secretary", "wget https://host:80/x", "a@b:c", ""]
-)
-def test_ordinary_text_is_left_alone(text: str) -> None:
-    fitting = Fitting()
-    assert fitting.text("command", text) == text
-    assert not fitting.redacted
 
 
 def test_values_under_secret_names_are_replaced() -> None:
