@@ -159,6 +159,8 @@ FREE_VALUES_MAX: Final = 10_000
 """Values inside one free field (`params`, `wildcards`); the rest is cut, and the record says so."""
 FREE_TEXT_CHARS_MAX: Final = 4_096
 """One text inside a free field."""
+PACKAGES_MAX: Final = 100_000
+"""Names looked at in the directory of an environment's packages."""
 REDACT_PATTERNS_MAX: Final = 64
 """Patterns of a user's own for what is secret."""
 COMMAND_ARGUMENTS_MAX: Final = 4_096

@@ -9,6 +9,7 @@ import click
 
 _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "verify": ("verify", "Check the chain, and that files are what the workflow made."),
+    "run": ("execute", "Run a command and record what it read and wrote."),
     "runs": ("runs", "List the recorded runs, or show one."),
     "receipt": ("receipt", "Print a portable proof of a file."),
     "ledger": ("ledger", "Look into a chain: show, proof, fsck, snapshot."),

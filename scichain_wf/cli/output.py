@@ -22,6 +22,11 @@ def escaped(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def complain(text: str) -> None:
+    """One line about trouble, on standard error."""
+    print(f"scichain-wf: {escaped(text)}", file=sys.stderr)  # noqa: T201 - this is the program's own voice
+
+
 def say(text: str, style: str | None = None, indent: int = 0) -> None:
     """One line of a result."""
     shown = " " * indent + escaped(text)

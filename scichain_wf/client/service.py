@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Self, cast
 
-import scichain_wf
 from scichain_wf import errors, limits
 from scichain_wf.client import kept
 from scichain_wf.errors import LedgerError, PeerError, ScichainError, UsageError
@@ -353,7 +352,7 @@ def _opened_log(chain_dir: Path) -> IO[bytes]:
 def _environment() -> dict[str, str]:
     """This process's environment; a package that runs from a checkout is made importable for the child."""
     environment = dict(os.environ)
-    home = str(Path(scichain_wf.__file__).resolve().parents[1])
+    home = str(Path(__file__).resolve().parents[2])
     if home not in {*site.getsitepackages(), site.getusersitepackages()}:
         environment["PYTHONPATH"] = os.pathsep.join([home, *filter(None, [environment.get("PYTHONPATH")])])
     return environment

@@ -21,6 +21,9 @@ from scichain_wf.hooks.recorder import Recorder
 from scichain_wf.model.text import digest_bytes
 from scichain_wf.model.transaction import RunId
 
+RUN_VARIABLE: Final = "SCICHAIN_RUN_ID"
+CHAIN_VARIABLE: Final = "SCICHAIN_RUN_CHAIN"
+"""What a run leaves in the environment of the programs it starts."""
 _TRUST_ROOT: Final = re.compile(rb"scichain-wf-trust-root-v1 (sha256:[0-9a-f]{64})\n\Z")
 
 

@@ -26,6 +26,7 @@ from scichain_wf.hooks.join import read_trust_root, user_name
 from scichain_wf.hooks.naming import Naming
 from scichain_wf.hooks.recorder import Delivery, Recorder, new_run_id
 from scichain_wf.hooks.records import Engine, run_end_body, run_start_body
+from scichain_wf.hooks.redaction import USUAL, Redaction
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.canonical import JsonObject
 
@@ -46,6 +47,7 @@ class RunPlan:
         command: the command line.
         settings: what else configures the recording.
         hash_policy: how much of files is read.
+        redaction: what is taken for a secret.
         launched_from: where the user's shell is, for commands in messages.
     """
 
@@ -57,6 +59,7 @@ class RunPlan:
     command: Sequence[str] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     hash_policy: HashPolicy = HashPolicy.CACHED
+    redaction: Redaction = USUAL
     launched_from: Path = field(default_factory=Path.cwd)
 
     @property
@@ -178,4 +181,7 @@ class RunSession:
         chain_dir = os.path.realpath(os.fsencode(plan.chain_dir))
         roots = [root.value(chain_dir) for root in self.naming.roots]
         settings = {"nodes": plan.nodes, "hash": plan.hash_policy.value, **plan.settings}
-        return run_start_body(plan.engine, roots, self.user, time.time_ns() // 1_000, plan.command, workflow, settings)
+        now_us = time.time_ns() // 1_000
+        return run_start_body(
+            plan.engine, roots, self.user, now_us, plan.command, workflow, settings, plan.redaction
+        )

@@ -1,0 +1,110 @@
+"""`scichain-wf run`: the command's own result is what counts, recorded or not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from scichain_wf import cli
+from scichain_wf.cli.execute import _POLICIES
+from scichain_wf.errors import LedgerError
+from scichain_wf.hooks.digests import HashPolicy
+from scichain_wf.model.bodies import Kind
+from tests.unit.hooks.test_session import FakeService
+from tests.unit.hooks.test_tasks import here, of_kind, refused, service
+
+__all__ = ["here", "refused", "service"]
+
+
+def test_what_a_command_reads_and_writes_is_recorded(
+    here: Path, service: FakeService, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (here / "in").write_text("text\n")
+    assert cli.run(["run", "-i", "in", "-o", "out", "--", "sh", "-c", "cat in | tee out", "--token", "hunter2"]) == 0
+    shown = capfd.readouterr()
+    assert shown.out == "text\n"
+    assert "check with: scichain-wf verify" in shown.err
+    [task] = of_kind(service, Kind.TASK)
+    assert (task["name"], task["status"], task["exit_status"]) == ("sh", "ok", 0)
+    assert task["command"] == "sh -c 'cat in | tee out' --token '[redacted]'"
+    assert [item["state"] for item in [*task["inputs"], *task["outputs"]]] == ["file", "file"]
+    assert of_kind(service, Kind.RUN_START)[0]["command"][-2:] == ["--token", "[redacted]"]
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "status", "exit_status"),
+    [("exit 7", 7, "failed", 7), ("kill -SEGV $$", 139, "failed", -11), ("kill -TERM $$", 143, "interrupted", -15)],
+)
+def test_a_command_that_fails_is_recorded_and_its_exit_code_is_ours(
+    service: FakeService, script: str, code: int, status: str, exit_status: int
+) -> None:
+    """Spec: HOOK-1."""
+    assert cli.run(["run", "--name", "step", "sh", "-c", script]) == code
+    [task] = of_kind(service, Kind.TASK)
+    assert (task["name"], task["status"], task["exit_status"]) == ("step", status, exit_status)
+    assert of_kind(service, Kind.RUN_END)[0]["status"] == status
+
+
+def test_a_command_that_is_not_there_is_recorded_and_named(
+    service: FakeService, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["run", "no-such-program\x1b[1m"]) == 127
+    assert "no-such-program\\x1b[1m: No such file" in capfd.readouterr().err
+    [task] = of_kind(service, Kind.TASK)
+    assert task["error"]["class"] == "OSError"
+
+
+def test_an_argument_that_is_no_text_is_passed_on_as_it_is(service: FakeService, here: Path) -> None:
+    odd = os.fsdecode(b"odd \xff\nname")
+    assert cli.run(["run", "-o", odd, "touch", odd]) == 0
+    assert (here / odd).exists()
+    assert of_kind(service, Kind.TASK)[0]["outputs"][0]["state"] == "file"
+
+
+def test_without_a_chain_the_command_runs_unless_strict(
+    here: Path, refused: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Spec: HOOK-1."""
+    assert cli.run(["run", "sh", "-c", "touch a; exit 5"]) == 5
+    assert "not recorded: no room" in capfd.readouterr().err
+    assert cli.run(["run", "--strict", "touch", "b"]) == 3
+    assert "no room" in capfd.readouterr().err
+    assert os.listdir(here) == ["a"]
+
+
+def test_strict_tells_an_incomplete_record_unless_the_command_failed_anyway(
+    service: FakeService, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service.flush_error = LedgerError("disk full")
+    assert cli.run(["run", "true"]) == 0
+    assert cli.run(["run", "--strict", "true"]) == 3
+    assert "not completely recorded" in capfd.readouterr().err
+    assert cli.run(["run", "--strict", "sh", "-c", "exit 9"]) == 9
+    assert "disk full" in capfd.readouterr().err
+
+
+def test_ctrl_c_while_the_record_is_committed_keeps_the_commands_result(
+    service: FakeService, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service.flush_error = KeyboardInterrupt()
+    assert cli.run(["run", "sh", "-c", "exit 4"]) == 4
+    assert "the records wait" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--hash", "some", "true"], ["--redact", "*", "true"], ["--nodes", "0", "true"], ["--chian", "x"]]
+)
+def test_usage_errors_run_nothing(service: FakeService, here: Path, arguments: list[str]) -> None:
+    assert cli.run(["run", *arguments]) in (2, 127)  # an unknown option may be a command's name
+    assert of_kind(service, Kind.RUN_START) == [] or arguments == ["--chian", "x"]
+
+
+def test_quiet_prints_nothing_of_ours(service: FakeService, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["run", "-q", "true"]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_policies_of_the_command_line_are_those_of_the_library() -> None:
+    assert list(_POLICIES) == list(HashPolicy)
