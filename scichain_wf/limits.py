@@ -153,6 +153,8 @@ OUTBOX_FILES_MAX: Final = 65_536
 """Outbox files a reader looks at in one directory; one per hook process that is alive or not yet drained."""
 SPOOL_LIST_MAX: Final = 10_000
 """Spool files listed at once."""
+SPOOL_READ_FILES_MAX: Final = 1_024
+"""Spool files read at once; in bytes OUTBOX_READ_BYTES_MAX and one transaction more."""
 
 # --- hooks -------------------------------------------------------------------------------------------
 FREE_VALUES_MAX: Final = 10_000

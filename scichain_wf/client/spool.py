@@ -8,10 +8,12 @@ symlink. Standard library only.
 
 from __future__ import annotations
 
+import heapq
 import os
 import socket
 import stat
 import time
+from collections.abc import Container
 from pathlib import Path
 from typing import Final
 
@@ -46,16 +48,25 @@ def write_spool(spool_dir: Path, data: bytes) -> Path:
     return final
 
 
-def list_spool(spool_dir: Path) -> list[Path]:
-    """Files that wait, oldest first, at most SPOOL_LIST_MAX; none if there is no spool."""
+def list_spool(spool_dir: Path, skip: Container[str] = ()) -> list[Path]:
+    """Files that wait, oldest first, at most SPOOL_LIST_MAX; none if there is no spool.
+
+    Args:
+        spool_dir: the spool.
+        skip: names that are known already.
+
+    Raises:
+        SubmissionError: it cannot be read.
+    """
     try:
         with os.scandir(spool_dir / "new") as entries:
-            names = sorted(entry.name for entry in entries if entry.name.endswith(SUFFIX))
+            wanted = (entry.name for entry in entries if entry.name.endswith(SUFFIX) and entry.name not in skip)
+            names = heapq.nsmallest(limits.SPOOL_LIST_MAX, wanted)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise SubmissionError(f"spool {spool_dir}: {error.strerror}") from None
-    return [spool_dir / "new" / name for name in names[: limits.SPOOL_LIST_MAX]]
+    return [spool_dir / "new" / name for name in names]
 
 
 def read_spool(path: Path, owner: int | None = None) -> bytes:

@@ -47,6 +47,13 @@ def spooled_line(run: bytes, tasks: int, records: int, spool: Path, refusal: str
     )
 
 
+def detour_lines(records: int, reason: str) -> list[str]:
+    """One line if records went through the spool although there are agents: not lost, but somebody may wonder."""
+    if not reason:
+        return []
+    return [f"{_PREFIX}{_counted(records, 'record')} went through the spool: {shown(reason)}"]
+
+
 def verify_command(chain_dir: Path, launched_from: Path) -> str:
     """The command that verifies this chain, for somebody who is in `launched_from`."""
     if chain_dir == launched_from / ".scichain":

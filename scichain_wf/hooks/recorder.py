@@ -44,6 +44,7 @@ class Recorder:
         chain: chain id, 32 bytes.
         run: the run.
         sent: transactions by (kind, delivery).
+        detour: why the first record that an agent should have taken went to the spool; empty if none did.
     """
 
     def __init__(self, chain: bytes, run: RunId, outboxes: Sequence[Path], spool: Path | None) -> None:
@@ -52,6 +53,7 @@ class Recorder:
         self.host = host_name()
         self._envelope = Envelope(chain, run, self.host)
         self.sent: Counter[tuple[Kind, Delivery]] = Counter()
+        self.detour = ""
         self._writers = [OutboxWriter(directory) for directory in outboxes]
         self._spool = spool
         self._problems: dict[str, int] = {}
@@ -60,7 +62,7 @@ class Recorder:
     def emit(self, kind: Kind, body: JsonObject, affinity: str = "") -> Delivery:
         """Hand over one transaction; those of one `affinity` go to the same agent while it takes them."""
         try:
-            delivery = self._deliver(self._encoded(kind, body), zlib.crc32(affinity.encode("utf-8", "replace")))
+            delivery = self._deliver(self._encoded(kind, body), self._first(affinity))
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in here, the workflow goes on (HOOK-1)
             self.problem(f"a {kind} record was not kept: {str(error) or type(error).__name__}")
             delivery = Delivery.LOST
@@ -98,6 +100,9 @@ class Recorder:
             self._lock, self._pid = threading.Lock(), os.getpid()
         return self._lock
 
+    def _first(self, affinity: str) -> int:
+        return zlib.crc32(affinity.encode("utf-8", "replace")) if len(self._writers) > 1 else 0
+
     def _encoded(self, kind: Kind, body: JsonObject) -> bytes:
         while True:
             time_us = time.time_ns() // 1_000
@@ -124,6 +129,8 @@ class Recorder:
         if self._spool is None:
             raise refusals[-1] if refusals else SubmissionError("no agent on this host and no spool")
         write_spool(self._spool, data)
+        if refusals and not self.detour:
+            self.detour = str(refusals[0])
         return Delivery.SPOOL
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Self
 
 from scichain_wf.errors import LedgerCorrupt, LedgerError, PeerError, ScichainError
 from scichain_wf.hooks.artifacts import Artifacts
-from scichain_wf.hooks.closing import Progress, closing_line, problem_lines, spooled_line, verify_command
+from scichain_wf.hooks.closing import Progress, closing_line, detour_lines, problem_lines, spooled_line, verify_command
 from scichain_wf.hooks.digests import Digests, HashPolicy, shared_table
 from scichain_wf.hooks.join import read_trust_root, user_name
 from scichain_wf.hooks.naming import Naming
@@ -139,7 +139,8 @@ class RunSession:
         else:
             closing = self._flush(self._service)
         self.complete = self._service is not None and not recorder.problems
-        return problem_lines(recorder.problems) + closing
+        detour = detour_lines(recorder.count_all(Delivery.SPOOL), recorder.detour)
+        return problem_lines(recorder.problems) + detour + closing
 
     def _count_all(self, tasks: int, intents: int) -> tuple[int, int]:
         """Tasks and intents of all processes of the run, as far as they have arrived; at least our own."""

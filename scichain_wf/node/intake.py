@@ -34,6 +34,8 @@ class Source(Protocol):
 
     asks: bool
     label: str
+    is_all: bool
+    """Whether the last `read` gave everything there was."""
 
     def read(self) -> list[tuple[str, bytes]]:
         """(file name, transaction bytes) of what is new."""
@@ -56,7 +58,7 @@ class OutboxSource:
     label = "outbox"
 
     def __init__(self, directory: Path, *, asks: bool) -> None:
-        self.asks = asks
+        self.asks, self.is_all = asks, False
         self._lock = shm.hold(directory)
         self._reader = OutboxReader(directory)
         self._open: Counter[str] = Counter()
@@ -65,6 +67,7 @@ class OutboxSource:
         """See `Source`."""
         self._sweep()
         found = [(frame.path.name, frame.data) for frame in self._reader.read()]
+        self.is_all = sum(len(data) for _, data in found) < limits.OUTBOX_READ_BYTES_MAX // 2
         self._open.update(name for name, _ in found)
         return found
 
@@ -108,26 +111,34 @@ class SpoolSource:
 
     label = "spool"
     asks = True
+    is_all = False
 
     def __init__(self, directory: Path, log: Log) -> None:
         self._directory = directory
         self._log = log
         self._open: dict[str, Path] = {}
         self._unreadable: set[str] = set()
+        self._listed: deque[Path] = deque()
+        self._is_listed = False
 
     def read(self) -> list[tuple[str, bytes]]:
-        """See `Source`."""
-        found = []
-        for path in list_spool(self._directory):
-            if path.name in self._open or path.name in self._unreadable:
-                continue
+        """See `Source`. A bounded number of bytes and files at a time, however many there are."""
+        if not self._listed:
+            self._listed.extend(list_spool(self._directory, self._open.keys() | self._unreadable))
+            self._is_listed = len(self._listed) < limits.SPOOL_LIST_MAX
+        found: list[tuple[str, bytes]] = []
+        room_bytes, begun = limits.OUTBOX_READ_BYTES_MAX, len(self._listed)
+        while self._listed and room_bytes > 0 and begun - len(self._listed) < limits.SPOOL_READ_FILES_MAX:
+            path = self._listed.popleft()
             try:
                 found.append((path.name, read_spool(path)))
+                room_bytes -= len(found[-1][1])
             except SubmissionError as error:
                 self._unreadable.add(path.name)
                 self._log.warning("a spool file is left where it is", reason=error)
             else:
                 self._open[path.name] = path
+        self.is_all = self._is_listed and not self._listed
         return found
 
     def let_go(self, name: str) -> None:
@@ -154,8 +165,8 @@ class _Backlog:
     is_all: bool
 
     @classmethod
-    def of(cls, frames: list[tuple[str, bytes]]) -> _Backlog:
-        return cls(deque(frames), sum(len(data) for _, data in frames) < limits.OUTBOX_READ_BYTES_MAX // 2)
+    def of(cls, source: Source) -> _Backlog:
+        return cls(deque(source.read()), source.is_all)
 
 
 class Intake:
@@ -195,7 +206,7 @@ class Intake:
         """
         if self.is_full:
             return [], True
-        backlog = self._backlog.pop(source, None) or _Backlog.of(source.read())
+        backlog = self._backlog.pop(source, None) or _Backlog.of(source)
         count = min(len(backlog.frames), limits.LOOK_TRANSACTIONS_MAX)
         taken = [self._take(source, *backlog.frames.popleft()) for _ in range(count)]
         more = bool(backlog.frames) or not backlog.is_all

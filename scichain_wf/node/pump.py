@@ -65,6 +65,7 @@ class Pump:
         self._timer: asyncio.TimerHandle | None = None
         self._looked = 0.0
         self._spool_looked = 0.0
+        self._spool_more = False
         self._asked = False
         self._flush: _Flush | None = None
 
@@ -123,9 +124,13 @@ class Pump:
         self._looked = now
         more = False
         for source in list(self.intake.sources):
-            if source is self._spool and now - self._spool_looked < limits.SPOOL_POLL_S:
+            is_spool = source is self._spool
+            if is_spool and not self._spool_more and now - self._spool_looked < limits.SPOOL_POLL_S:
                 continue
-            more = self._read(source) or more
+            found = self._read(source)
+            more = found or more
+            if is_spool:
+                self._spool_more = found
         if now - self._spool_looked >= limits.SPOOL_POLL_S:
             self._spool_looked = now
         self._question()

@@ -20,6 +20,13 @@ def test_written_transactions_are_listed_oldest_first_and_read_back(tmp_path: Pa
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in written)
 
 
+def test_known_names_are_left_out_and_the_oldest_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SPOOL_LIST_MAX", 2)
+    written = sorted(write_spool(tmp_path / "spool", b"x") for _ in range(4))
+    assert list_spool(tmp_path / "spool") == written[:2]
+    assert list_spool(tmp_path / "spool", {written[0].name}) == written[1:3]
+
+
 def test_no_spool_is_an_empty_spool(tmp_path: Path) -> None:
     assert list_spool(tmp_path / "none") == []
     (tmp_path / "file").write_text("")

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,7 @@ import pytest
 from scichain_wf import limits
 from scichain_wf.client.outbox import OutboxReader, create_outbox, outbox_directory
 from scichain_wf.client.spool import list_spool, read_spool
+from scichain_wf.hooks.closing import detour_lines
 from scichain_wf.hooks.recorder import Delivery, Recorder, new_run_id
 from scichain_wf.hooks.records import Engine, TaskFacts, task_body
 from scichain_wf.model.bodies import Kind
@@ -161,3 +167,91 @@ def test_threads_and_forked_children_record_without_losing_any(outboxes: list[Pa
         os._exit(0 if recorder.emit(Kind.NOTE, NOTE) is Delivery.OUTBOX else 1)
     assert os.waitpid(pid, 0)[1] == 0
     assert len(received(outboxes[0])) == 201
+
+
+def squat_file(directory: Path) -> None:
+    directory.rmdir()
+    directory.write_text("in the way")
+
+
+def squat_symlink(directory: Path) -> None:
+    directory.rename(directory.with_name("real"))
+    directory.symlink_to("real")
+
+
+def squat_open(directory: Path) -> None:
+    directory.parent.chmod(0o777)
+
+
+@pytest.mark.parametrize("squat", [squat_file, squat_symlink, squat_open])
+def test_a_squatted_outbox_sends_everything_to_the_spool_and_one_reason_to_the_user(
+    outboxes: list[Path], spool: Path, squat: Callable[[Path], None]
+) -> None:
+    squat(outboxes[0])
+    recorder = Recorder(CHAIN, new_run_id(), outboxes[:1], spool)
+    for _ in range(3):
+        assert recorder.emit(Kind.NOTE, NOTE) is Delivery.SPOOL
+    assert len(list_spool(spool)) == 3
+    assert recorder.problems == []
+    [line] = detour_lines(recorder.count_all(Delivery.SPOOL), recorder.detour)
+    assert line.startswith(f"scichain: 3 records went through the spool: outbox {outboxes[0]}: ")
+    assert not list((outboxes[0].parent / "real").glob("*"))
+
+
+SMALL_SHARED_MEMORY = """
+import sys
+from pathlib import Path
+from scichain_wf.client.outbox import OutboxReader, create_outbox, outbox_directory
+from scichain_wf.client.spool import list_spool
+from scichain_wf.hooks.recorder import Delivery, Recorder, new_run_id
+from scichain_wf.model.bodies import Kind
+chain, spool = bytes(32), Path(sys.argv[1])
+directory = outbox_directory(chain, 1)
+create_outbox(directory)
+recorder = Recorder(chain, new_run_id(), [directory], spool)
+for _ in range(2000):
+    recorder.emit(Kind.NOTE, {"text": "x" * 1000})
+assert recorder.problems == []
+assert recorder.count_all(Delivery.OUTBOX) > 500, recorder.sent
+assert recorder.count_all(Delivery.SPOOL) == len(list_spool(spool)) > 500, recorder.sent
+assert "No space left" in recorder.detour or "bytes fitted" in recorder.detour, recorder.detour
+assert len(OutboxReader(directory).read()) == recorder.count_all(Delivery.OUTBOX)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small /dev/shm takes root")
+def test_one_mebibyte_of_shared_memory_loses_nothing(tmp_path: Path) -> None:
+    """Spec: LOSS-1."""
+    mount = "mount -t tmpfs -o size=1m tmpfs /dev/shm && exec \"$@\""
+    command = ["unshare", "-m", "sh", "-c", mount, "sh", sys.executable, "-c", SMALL_SHARED_MEMORY, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_stopped_hook_keeps_nobody_waiting(outboxes: list[Path], spool: Path) -> None:
+    """Spec: HOOK-1."""
+    recorder = Recorder(CHAIN, new_run_id(), outboxes[:1], spool)
+    recorder.emit(Kind.NOTE, NOTE)
+    children = []
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            while True:
+                recorder.emit(Kind.NOTE, NOTE)
+        children.append(pid)
+    try:
+        while len(list(outboxes[0].glob("*.outbox"))) < 4:
+            time.sleep(0.01)
+        for pid in children:
+            os.kill(pid, signal.SIGSTOP)
+            os.waitpid(pid, os.WUNTRACED)
+        reader = OutboxReader(outboxes[0])
+        while reader.read():
+            pass
+        for _ in range(200):
+            assert recorder.emit(Kind.NOTE, NOTE) is Delivery.OUTBOX
+        assert len(reader.read()) == 200
+    finally:
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)

@@ -119,6 +119,40 @@ def test_what_others_left_is_asked_about_first(private: Path, tmp_path: Path) ->
     assert list((tmp_path / "spool" / "new").iterdir()) == [link]
 
 
+def test_a_spool_of_any_size_is_taken_in_by_bites_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spec: LOSS-1. A flush may only believe to have read everything when it has."""
+    monkeypatch.setattr(limits, "SPOOL_LIST_MAX", 10)
+    monkeypatch.setattr(limits, "SPOOL_READ_FILES_MAX", 4)
+    build = ChainBuilder()
+    intake, spool = Intake(build.chain, tmp_path / "refused", Log("test")), SpoolSource(tmp_path / "spool", Log("test"))
+    records = [build.task(f"t{number}") for number in range(25)]
+    for record in records:
+        write_spool(tmp_path / "spool", record.encode())
+    for number in range(11):  # more of them than are listed at once
+        (tmp_path / "spool" / "new" / f"0{number}.tx").symlink_to(tmp_path / "elsewhere")
+    more = True
+    while more:
+        before = intake.taken
+        _, more = intake.read(spool)
+        assert intake.taken - before <= 4
+    assert intake.taken == 25
+    items = intake.answered({record.id: False for record in records})
+    assert {item.id for item in items} == {record.id for record in records}
+    intake.settled(tuple(item.id for item in items))
+    assert spool.is_finished()
+    assert len(list((tmp_path / "spool" / "new").iterdir())) == 11
+
+
+def test_a_bite_of_the_spool_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "OUTBOX_READ_BYTES_MAX", 5)
+    for _ in range(5):
+        write_spool(tmp_path / "spool", b"1234")
+    spool, sizes = SpoolSource(tmp_path / "spool", Log("test")), []
+    while not spool.is_all:
+        sizes.append(len(spool.read()))
+    assert sizes == [2, 2, 1]
+
+
 def test_an_outbox_is_held_by_one_process(outbox: Path) -> None:
     first = OutboxSource(outbox, asks=False)
     with pytest.raises(LedgerError, match="in use by another agent"):

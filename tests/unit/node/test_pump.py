@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from scichain_wf import limits
 from scichain_wf.client.outbox import OutboxWriter, outbox_directory
+from scichain_wf.client.spool import write_spool
 from scichain_wf.consensus.events import Item
 from scichain_wf.errors import SubmissionError
 from scichain_wf.node.intake import Intake
@@ -40,3 +42,29 @@ def test_a_hook_that_writes_while_the_outbox_drains_is_told(short_path: Path, mo
         pump.close()
 
     asyncio.run(drain())
+
+
+def test_a_big_spool_is_taken_in_without_waiting_between_looks(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spec: LOSS-1. A flush is done when the whole spool is in, and does not take a second for each bite of it."""
+    build = ChainBuilder()
+    directory = outbox_directory(build.chain, 1, short_path)
+    monkeypatch.setattr("scichain_wf.node.pump.outbox_directory", lambda *_: directory)
+    monkeypatch.setattr(limits, "SPOOL_POLL_S", 3_600.0)
+    monkeypatch.setattr(limits, "SPOOL_READ_FILES_MAX", 3)
+    records = [build.task(f"t{number}") for number in range(20)]
+    for record in records:
+        write_spool(short_path / "spool", record.encode())
+
+    async def flush() -> None:
+        intake = Intake(build.chain, short_path / "refused", Log("test"))
+        pump = Pump(build.chain, 1, intake, lambda _: None, lambda _: False, Log("test"))
+        pump.open(short_path / "spool", [])
+        pump.flush(1, drain=False)
+        while not pump.has_read_all:  # noqa: ASYNC110 - the pump has nobody to tell but its agent
+            await asyncio.sleep(0.01)
+        assert intake.taken == 20
+        pump.close()
+
+    asyncio.run(asyncio.wait_for(flush(), 60))
