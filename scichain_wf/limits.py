@@ -186,6 +186,13 @@ EMBEDDED_NODES_MAX: Final = 64
 PROBLEMS_KEPT_MAX: Final = 20
 """Problems a hook process remembers word by word; the others are counted."""
 
+# --- configuration -----------------------------------------------------------------------------------
+CONFIG_BYTES_MAX: Final = 1 << 20
+"""One configuration file."""
+FLUSH_TIMEOUT_S_MIN: Final = 1.0
+FLUSH_TIMEOUT_S_MAX: Final = 86_400.0
+"""How long the end of a run may be told to wait for its commits."""
+
 # --- channels ---------------------------------------------------------------------------------------
 FRAME_BYTES_MAX: Final = BLOCK_BYTES_MAX + CERTIFICATE_BYTES_MAX + (1 << 16)
 """One message between processes: a block with its certificate, and lengths."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +29,10 @@ CHAIN_VARIABLE = "SCICHAIN_RUN_CHAIN"
 
 @dataclass(frozen=True)
 class Arming:
-    """What the command line asked for; None where it left the choice to configuration or default."""
+    """What the command line asked for; a flag that is None leaves the choice to configuration or default."""
 
-    nodes: int | None = None
-    chain: str | None = None
-    strict: bool = False
+    flags: Mapping[str, object] = field(default_factory=dict)
+    flag_prefix: str = "--"
     launched_from: Path | None = None
 
 
@@ -41,6 +40,7 @@ class _State:
     """Of this process."""
 
     arming: Arming | None = None
+    strict = False
     run: MainRun | None = None
     refusal: str | None = None
     """Why the run is not recorded."""
@@ -55,13 +55,15 @@ def arm(arming: Arming) -> None:
         Exception: this Snakemake is not made as expected; the caller says so and goes on.
     """
     _State.arming = arming
+    _State.strict = bool(arming.flags.get("strict"))
     replace_local()
 
 
-def disarm() -> tuple[MainRun | None, str | None]:
-    """Put Snakemake's own executor back; returns the run that was recorded, or a line that says why it was not."""
-    run, refusal = _State.run, _State.refusal
+def disarm() -> tuple[MainRun | None, str | None, bool]:
+    """Put Snakemake's own executor back; returns the run, or a line that says why none was recorded, and `strict`."""
+    run, refusal, strict = _State.run, _State.refusal, _State.strict
     _State.run = _State.refusal = _State.arming = None
+    _State.strict = False
     if _State.local is not None:
         from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
@@ -70,7 +72,7 @@ def disarm() -> tuple[MainRun | None, str | None]:
     if run is not None:
         for variable in (RUN_VARIABLE, CHAIN_VARIABLE):
             os.environ.pop(variable, None)
-    return run, refusal
+    return run, refusal, strict
 
 
 def replace_local() -> None:
@@ -94,14 +96,13 @@ def attach(executor: Any) -> JobRecording | None:
     Raises:
         WorkflowError: recording is impossible and `strict` asked for it.
     """
-    strict = _State.arming is not None and _State.arming.strict
     try:
         return _attach(executor.workflow)
     except Exception as error:  # noqa: BLE001 - whatever it is, the workflow runs on unrecorded (HOOK-1)
         from scichain_wf.hooks.closing import not_recorded_line
 
         line = not_recorded_line(str(error) or type(error).__name__)
-        if strict:
+        if _State.strict:
             from snakemake_interface_common.exceptions import WorkflowError
 
             raise WorkflowError(f"{line} (strict mode: nothing was run)") from None
@@ -123,9 +124,13 @@ def _attach(workflow: Any) -> JobRecording | None:
     by_name = getattr(getattr(workflow, "executor_plugin", None), "name", None) == "scichain"
     if len(workflow.dag) == 0 or (_State.arming is None and not by_name):
         return None
+    from scichain_wf.config import load_config
     from snakemake_executor_plugin_scichain.run import MainRun
 
-    run = MainRun.start(workflow, _State.arming or Arming(), closes_itself=_State.arming is None)
+    here, arming = Path.cwd(), _State.arming or Arming()
+    config = load_config(here, flags=arming.flags, flag_prefix=arming.flag_prefix)
+    _State.strict = config.strict
+    run = MainRun.start(workflow, config, arming.launched_from or here, closes_itself=_State.arming is None)
     _State.run = run
     if not workflow.local_exec:
         os.environ[RUN_VARIABLE] = run.session.recorder.run.hex()

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any, Self
 
-from scichain_wf.config import load_config
+from scichain_wf.config import CHAIN_NAME, Config
 from scichain_wf.errors import SubmissionError
 from scichain_wf.hooks.records import Engine
 from scichain_wf.hooks.session import RunPlan, RunSession
-from snakemake_executor_plugin_scichain.activation import Arming, disarm
+from snakemake_executor_plugin_scichain.activation import disarm
 from snakemake_executor_plugin_scichain.recording import JobRecording
 
 
@@ -37,33 +37,32 @@ class MainRun:
             recording.at_end = self._close_without_logger
 
     @classmethod
-    def start(cls, workflow: Any, arming: Arming, *, closes_itself: bool) -> Self:
-        """Start the service in the workflow's directory.
+    def start(cls, workflow: Any, config: Config, launched_from: Path, *, closes_itself: bool) -> Self:
+        """Start the service in the workflow's directory, which is the current one.
 
         Raises:
             ScichainError: it did not start.
         """
         here = Path.cwd()
-        config = load_config(here)
-        chain = Path(arming.chain) if arming.chain else config.chain or Path(".scichain")
         snakefile = str(workflow.main_snakefile)
         plan = RunPlan(
             engine=engine(),
             directory=here,
-            chain_dir=here / chain,
-            nodes=config.nodes if arming.nodes is None else arming.nodes,
+            chain_dir=config.chain or here / CHAIN_NAME,
+            nodes=config.nodes,
             workflow=snakefile if Path(snakefile).is_file() else None,
             command=sys.argv,
-            settings={"strict": arming.strict},
-            launched_from=arming.launched_from or here,
+            settings={"strict": config.strict},
+            launched_from=launched_from,
+            flush_timeout_s=config.flush_timeout_s,
         )
-        session = RunSession.start(plan, may_spool=not arming.strict)
-        if arming.strict and session.recorder.problems:
+        session = RunSession.start(plan, may_spool=not config.strict)
+        if config.strict and session.recorder.problems:
             session.finish("failed", None)
             raise SubmissionError(session.recorder.problems[0])
         dag = workflow.dag
         recording = JobRecording(
-            plan.engine, session.recorder, session.artifacts, session.user, dag=dag, strict=arming.strict
+            plan.engine, session.recorder, session.artifacts, session.user, dag=dag, strict=config.strict
         )
         return cls(session, recording, workflow, closes_itself=closes_itself)
 

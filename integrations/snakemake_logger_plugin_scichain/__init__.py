@@ -59,18 +59,18 @@ class LogHandler(LogHandlerBase):
 
     def close(self) -> None:
         """When the workflow is over: commit everything, print one line. Strict: an incomplete record is a failure."""
-        complete = True
+        acceptable = True
         if self._armed:
             self._armed = False
             try:
                 from snakemake_logger_plugin_scichain.handler import close
 
-                complete = close(self.common_settings)
+                acceptable = close(self.common_settings)
             except Exception as error:  # noqa: BLE001 - HOOK-1
-                complete = False
+                acceptable = not getattr(self.settings, "strict", False)
                 _say(f"scichain: the run could not be ended properly: {error}")
         super().close()
-        if not complete and getattr(self.settings, "strict", False):
+        if not acceptable:
             sys.exit(1)  # Snakemake takes exceptions of a logger for nothing; this it lets through
 
     def _refuse(self, error: Exception) -> None:

@@ -11,33 +11,23 @@ from snakemake_executor_plugin_scichain.activation import arm as arm_executor
 
 
 def arm(settings: Any) -> None:
-    """Take over the flags; a relative `--logger-scichain-chain` starts where the command was given.
-
-    Raises:
-        ConfigError: a flag has a value that makes no sense.
-    """
-    nodes = getattr(settings, "nodes", None)
-    chain = getattr(settings, "chain", None)
-    strict = bool(getattr(settings, "strict", False))
-    from scichain_wf.config import checked_nodes
-
-    arm_executor(
-        Arming(
-            nodes=None if nodes is None else checked_nodes(nodes, "--logger-scichain-nodes"),
-            chain=str(Path.cwd() / Path(chain).expanduser()) if chain else None,
-            strict=strict,
-            launched_from=Path.cwd(),
-        )
-    )
+    """Take over the flags; a relative `--logger-scichain-chain` starts where the command was given."""
+    here, chain = Path.cwd(), getattr(settings, "chain", None)
+    flags = {
+        "nodes": getattr(settings, "nodes", None),
+        "chain": str(here / Path(chain).expanduser()) if chain else chain,
+        "strict": getattr(settings, "strict", False) or None,  # a flag that is not given decides nothing
+    }
+    arm_executor(Arming(flags, "--logger-scichain-", here))
 
 
 def close(common: Any) -> bool:
-    """End the run, if one was begun, and print its closing line; returns whether everything is on the chain."""
-    run, refusal = disarm()
+    """End the run, if one was begun, and print its closing line; False if strict, and not all of it is on the chain."""
+    run, refusal, strict = disarm()
     if run is None:
         if refusal is not None:
             print(refusal, file=sys.stderr)  # noqa: T201
-        return refusal is None
+        return refusal is None or not strict
     try:
         lines = run.finish()
     except KeyboardInterrupt:
@@ -49,7 +39,7 @@ def close(common: Any) -> bool:
     if not (run.session.complete and _is_quiet(common)):
         for line in lines:
             print(line, file=sys.stderr)  # noqa: T201 - Snakemake's logger is being torn down
-    return run.session.complete
+    return run.session.complete or not strict
 
 
 def _is_quiet(common: Any) -> bool:

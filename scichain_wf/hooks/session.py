@@ -49,6 +49,7 @@ class RunPlan:
         hash_policy: how much of files is read.
         redaction: what is taken for a secret.
         launched_from: where the user's shell is, for commands in messages.
+        flush_timeout_s: how long the end of the run waits for its commits.
     """
 
     engine: Engine
@@ -61,6 +62,7 @@ class RunPlan:
     hash_policy: HashPolicy = HashPolicy.CACHED
     redaction: Redaction = USUAL
     launched_from: Path = field(default_factory=Path.cwd)
+    flush_timeout_s: float = 30.0
 
     @property
     def verify_command(self) -> str:
@@ -148,7 +150,7 @@ class RunSession:
             return tasks, intents
         progress = Progress()
         try:
-            summary = self._service.flush(self.recorder.run, progress=progress)
+            summary = self._service.flush(self.recorder.run, timeout_s=self.plan.flush_timeout_s, progress=progress)
         except ScichainError:
             return tasks, intents  # the flush that follows says what is wrong
         finally:
@@ -160,7 +162,7 @@ class RunSession:
         """Wait for the commits; the closing line, or nothing and a problem more."""
         progress, closing = Progress(), []
         try:
-            summary = service.flush(self.recorder.run, progress=progress)
+            summary = service.flush(self.recorder.run, timeout_s=self.plan.flush_timeout_s, progress=progress)
             closing.append(closing_line(self.recorder.run, summary, self.plan.verify_command))
         except ScichainError as error:
             self.recorder.problem(str(error))

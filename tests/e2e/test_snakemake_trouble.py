@@ -93,6 +93,21 @@ def test_provenance_trouble_stops_nothing_unless_strict(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_project_file_configures_a_run_and_a_mistake_in_it_stops_nothing(tmp_path: Path) -> None:
+    """Spec: HOOK-1."""
+    project = simple_project(tmp_path)
+    project.write("scichain.toml", "strict = true\nchain = 'kept/chain'\n")
+    assert project.snakemake().returncode == 0
+    assert project.scichain("verify", "--chain", "kept/chain").returncode == 0
+    project.write("scichain.toml", "strict = true\nchain = 'in.txt'\n")
+    project.write("in.txt", "again\n")
+    assert project.snakemake().returncode == 1
+    project.write("scichain.toml", "nods = 2\n")
+    result = project.snakemake()
+    assert result.returncode == 0
+    assert "scichain.toml:1: there is no such setting; did you mean 'nodes'?" in result.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize("nodes", ["0", "1000", "many"])
 def test_senseless_number_of_agents_is_refused_in_words(tmp_path: Path, nodes: str) -> None:
     result = simple_project(tmp_path).snakemake("--logger-scichain-nodes", nodes)

@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scichain_wf import __version__
-from scichain_wf.cli import run
 from scichain_wf.cli.reading import when
-from tests.chains import DiskChain, small_chain, write_files
+from tests.chains import DiskChain, small_chain
+from tests.unit.cli.kit import Say
 
 
-@pytest.fixture
-def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DiskChain:
-    project = tmp_path / "project"
-    project.mkdir()
-    made = small_chain(project / ".scichain")
-    write_files(made)
-    made.close()
-    monkeypatch.chdir(project)
-    monkeypatch.setenv("TERM", "dumb")
-    return made
-
-
-class Said:
-    """What a command returned and printed."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def say(capfd: pytest.CaptureFixture[str]) -> Any:
-    def call(*arguments: str) -> Said:
-        code = run(arguments)
-        sys.stdout.flush()
-        captured = capfd.readouterr()
-        return Said(code, captured.out, captured.err)
-
-    return call
-
-
-def test_clean_chain_and_files_are_verified(chain: DiskChain, say: Any) -> None:
+def test_clean_chain_and_files_are_verified(chain: DiskChain, say: Say) -> None:
     said = say("verify")
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith("VERIFIED")
@@ -57,13 +21,13 @@ def test_clean_chain_and_files_are_verified(chain: DiskChain, say: Any) -> None:
     assert "10 quorum, 4 poet, 3 epoch" in said.out
 
 
-def test_chain_is_found_from_a_directory_below(chain: DiskChain, say: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chain_is_found_from_a_directory_below(chain: DiskChain, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("out")
     assert say("verify").code == 0
     assert say("verify", "3.txt").code == 0
 
 
-def test_changed_file_is_named_with_both_digests_and_the_task_that_made_it(chain: DiskChain, say: Any) -> None:
+def test_changed_file_is_named_with_both_digests_and_the_task_that_made_it(chain: DiskChain, say: Say) -> None:
     Path("out/3.txt").write_text("tampered")
     for arguments in (["verify"], ["verify", "out/3.txt"], ["verify", "out/4.txt", "out/3.txt"]):
         said = say(*arguments)
@@ -75,14 +39,14 @@ def test_changed_file_is_named_with_both_digests_and_the_task_that_made_it(chain
         assert "rule n=3, run " in said.out
 
 
-def test_file_that_nobody_recorded_is_incomplete_not_verified(chain: DiskChain, say: Any) -> None:
+def test_file_that_nobody_recorded_is_incomplete_not_verified(chain: DiskChain, say: Say) -> None:
     Path("other.txt").write_text("x")
     said = say("verify", "other.txt")
     assert said.code == 3
     assert said.out.startswith("INCOMPLETE")
 
 
-def test_targets_may_be_a_run_a_chain_or_files(chain: DiskChain, say: Any) -> None:
+def test_targets_may_be_a_run_a_chain_or_files(chain: DiskChain, say: Say) -> None:
     [listed] = say("runs", "list", "--json").json["runs"]
     assert say("verify", listed["run"][:10]).code == 0
     assert say("verify", ".scichain").code == 0
@@ -92,7 +56,7 @@ def test_targets_may_be_a_run_a_chain_or_files(chain: DiskChain, say: Any) -> No
     assert [result["verdict"] for result in both] == ["VERIFIED", "VERIFIED"]
 
 
-def test_json_is_the_result(chain: DiskChain, say: Any) -> None:
+def test_json_is_the_result(chain: DiskChain, say: Say) -> None:
     Path("out/3.txt").unlink()
     said = say("verify", "--json")
     assert said.json["exit_code"] == said.code == 1
@@ -100,7 +64,7 @@ def test_json_is_the_result(chain: DiskChain, say: Any) -> None:
 
 
 def test_foreign_trust_root_fails_and_the_right_one_is_said_to_be_pinned(
-    chain: DiskChain, say: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chain: DiskChain, say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = f"sha256:{chain.builder.chain.hex()}"
     assert "pinned by the caller" in say("verify", "--trust-root", root).out
@@ -112,7 +76,7 @@ def test_foreign_trust_root_fails_and_the_right_one_is_said_to_be_pinned(
     assert say("verify").code == 1
 
 
-def test_kept_checkpoint_is_held_against_the_chain(chain: DiskChain, say: Any, tmp_path: Path) -> None:
+def test_kept_checkpoint_is_held_against_the_chain(chain: DiskChain, say: Say, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.write_bytes(Path(".scichain/checkpoint").read_bytes())
     assert say("verify", "--checkpoint", str(kept)).code == 0
@@ -120,7 +84,7 @@ def test_kept_checkpoint_is_held_against_the_chain(chain: DiskChain, say: Any, t
     assert say("verify", "--checkpoint", str(kept)).code == 2
 
 
-def test_receipt_verifies_without_the_chain(chain: DiskChain, say: Any, tmp_path: Path) -> None:
+def test_receipt_verifies_without_the_chain(chain: DiskChain, say: Say, tmp_path: Path) -> None:
     """Spec: AUD-1."""
     root = f"sha256:{chain.builder.chain.hex()}"
     said = say("receipt", "out/2.txt", "-o", "receipt.json")
@@ -138,7 +102,7 @@ def test_receipt_verifies_without_the_chain(chain: DiskChain, say: Any, tmp_path
     assert say("verify", "--receipt", "broken").code == 1
 
 
-def test_receipt_goes_where_it_is_told_and_overwrites_nothing(chain: DiskChain, say: Any) -> None:
+def test_receipt_goes_where_it_is_told_and_overwrites_nothing(chain: DiskChain, say: Say) -> None:
     assert say("receipt", "out/1.txt", "-o", "r.json", "--json").json["receipt"] == "r.json"
     again = say("receipt", "out/1.txt", "-o", "r.json")
     assert again.code == 2
@@ -148,7 +112,7 @@ def test_receipt_goes_where_it_is_told_and_overwrites_nothing(chain: DiskChain, 
     assert say("receipt", "out/1.txt").out == Path("r.json").read_text()
 
 
-def test_runs_are_listed_and_shown(chain: DiskChain, say: Any) -> None:
+def test_runs_are_listed_and_shown(chain: DiskChain, say: Say) -> None:
     said = say("runs", "list")
     assert said.out.splitlines()[0].split()[:3] == ["RUN", "STARTED", "STATUS"]
     [listed] = say("runs", "list", "--json").json["runs"]
@@ -160,7 +124,7 @@ def test_runs_are_listed_and_shown(chain: DiskChain, say: Any) -> None:
         assert say("runs", "show", wrong).code == 2
 
 
-def test_ledger_is_shown_proved_checked_and_copied(chain: DiskChain, say: Any, tmp_path: Path) -> None:
+def test_ledger_is_shown_proved_checked_and_copied(chain: DiskChain, say: Say, tmp_path: Path) -> None:
     assert "links  6" in say("ledger", "show").out
     block = say("ledger", "show", "3", "--json").json["links"][0]
     assert [item["kind"] for item in block["content"]][:2] == ["run-start", "task"]
@@ -179,7 +143,7 @@ def test_ledger_is_shown_proved_checked_and_copied(chain: DiskChain, say: Any, t
     assert say("ledger", "show", "--chain", str(copy)).code == 0
 
 
-def test_fsck_of_an_altered_ledger_fails(chain: DiskChain, say: Any) -> None:
+def test_fsck_of_an_altered_ledger_fails(chain: DiskChain, say: Say) -> None:
     [file] = Path(".scichain/ledger").glob("*/data.mdb")
     data = file.read_bytes()
     place = data.rindex(b"rule n=5")
@@ -190,7 +154,7 @@ def test_fsck_of_an_altered_ledger_fails(chain: DiskChain, say: Any) -> None:
     assert say("verify").code == 1
 
 
-def test_snapshot_into_a_place_that_cannot_be_made_says_so(chain: DiskChain, say: Any) -> None:
+def test_snapshot_into_a_place_that_cannot_be_made_says_so(chain: DiskChain, say: Say) -> None:
     Path("file").write_text("")
     said = say("ledger", "snapshot", "file/below")
     assert said.code == 3
@@ -199,7 +163,7 @@ def test_snapshot_into_a_place_that_cannot_be_made_says_so(chain: DiskChain, say
 
 @pytest.mark.parametrize("arguments", [["verify"], ["runs", "list"], ["ledger", "show"], ["receipt", "x"]])
 def test_without_a_chain_every_command_says_how_one_comes_about(
-    arguments: list[str], say: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     said = say(*arguments)
@@ -211,7 +175,7 @@ def test_without_a_chain_every_command_says_how_one_comes_about(
 
 
 def test_configured_chain_is_taken_unless_one_is_named(
-    chain: DiskChain, say: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chain: DiskChain, say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert say("runs", "list").code == 2
@@ -225,7 +189,7 @@ def test_configured_chain_is_taken_unless_one_is_named(
 
 
 def test_progress_is_shown_on_a_terminal_and_leaves_the_result_alone(
-    chain: DiskChain, say: Any, monkeypatch: pytest.MonkeyPatch
+    chain: DiskChain, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quiet = say("verify")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -238,25 +202,25 @@ def test_times_that_no_calendar_has_are_shown_as_they_are() -> None:
     assert when(None) == ""
 
 
-def test_chain_without_runs_says_so(tmp_path: Path, say: Any) -> None:
+def test_chain_without_runs_says_so(tmp_path: Path, say: Say) -> None:
     DiskChain(tmp_path / "empty").close()
     assert "no runs" in say("runs", "list", "--chain", str(tmp_path / "empty")).out
 
 
-def test_many_findings_are_counted_not_all_shown(tmp_path: Path, say: Any) -> None:
+def test_many_findings_are_counted_not_all_shown(tmp_path: Path, say: Say) -> None:
     small_chain(tmp_path / "c", tasks=40).close()
     said = say("verify", "--chain", str(tmp_path / "c"))
     assert said.code == 1
     assert "and 20 more findings" in said.out
 
 
-def test_hostile_names_are_printed_escaped(chain: DiskChain, say: Any) -> None:
+def test_hostile_names_are_printed_escaped(chain: DiskChain, say: Say) -> None:
     said = say("verify", "\x1b[2J\n./x")
     assert "\x1b" not in said.out + said.err
     assert "\\x1b[2J\\n./x" in said.out
 
 
-def test_version_and_what_it_runs_on(say: Any) -> None:
+def test_version_and_what_it_runs_on(say: Say) -> None:
     assert say("version").out.startswith(f"scichain-wf {__version__}")
     assert say("version", "--json").json["scichain-wf"] == __version__
     assert say("--version").out == f"scichain-wf {__version__}\n"

@@ -44,10 +44,12 @@ class FakeService:
         create_outbox(self.outboxes[0])
         self.spool = base / "chain" / "spool"
         self.stopped = 0
+        self.timeout_s = 0.0
         self.flush_error: BaseException | None = None
         self.stop_error: BaseException | None = None
 
-    def flush(self, _run: bytes, *, progress: Callable[[int, int], None]) -> FakeSummary:
+    def flush(self, _run: bytes, *, timeout_s: float, progress: Callable[[int, int], None]) -> FakeSummary:
+        self.timeout_s = timeout_s
         progress(1, 2)
         if self.flush_error:
             raise self.flush_error
@@ -86,6 +88,7 @@ def plan(tmp_path: Path) -> RunPlan:
         command=["snakemake", "-c2"],
         settings={"strict": False},
         launched_from=Path("/srv"),
+        flush_timeout_s=7.0,
     )
 
 
@@ -108,7 +111,7 @@ def test_run_begins_with_roots_workflow_and_command_and_ends_with_its_manifest(
     assert begin.body["settings"] == {"nodes": 3, "hash": "cached", "strict": False}
     assert end.body["counts"] == {"task": 0, "intent": 0}
     assert end.body["tally"] == {"planned": 1, "finished": 1, "failed": 0}
-    assert service.stopped == 1
+    assert (service.stopped, service.timeout_s) == (1, 7.0)
     run = session.recorder.run.hex()[:12]
     counts = "9 tasks, 20 transactions (18 quorum, 1 POET, 1 spool), votes by slot 1 (h\\x1b[1m), slot 2 (h)"
     anchors = "trust root sha256:000102030405…; head 7 sha256:010101010101…"

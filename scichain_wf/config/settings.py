@@ -1,0 +1,141 @@
+"""Every setting: its name, what it must be, and what it does. `Config` has a field for each, with its default.
+
+To add one: a field in `Config`, an entry in `SETTINGS`, and somebody who reads it; the manual's page is made from here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from scichain_wf import limits
+from scichain_wf.errors import DecodeError
+
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}\Z")
+_DECIMAL: Final = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?\Z")
+_TRUTH: Final = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What can be configured; `SETTINGS` says what each does."""
+
+    chain: Path | None = None
+    nodes: int = 1
+    strict: bool = False
+    flush_timeout_s: float = 30.0
+    trust_root: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+        name: as in files; `SCICHAIN_<NAME>` in the environment.
+        expects: what a value must be, as it stands in messages.
+        meaning: what it does.
+        parse: makes the value of what a file's TOML says (and where a relative path starts).
+        of_text: makes of an environment variable's text what TOML would have said.
+
+    Both raise ValueError (TypeError) for what is not as expected.
+    """
+
+    name: str
+    expects: str
+    meaning: str
+    parse: Callable[[object, Path], object]
+    of_text: Callable[[str], object]
+
+
+def _path(value: object, directory: Path) -> Path:
+    if not isinstance(value, str) or not value or "\0" in value or len(value.encode()) > limits.PATH_BYTES_MAX:
+        raise ValueError
+    try:
+        return directory / Path(value).expanduser()
+    except RuntimeError:  # `~somebody` who does not exist
+        raise ValueError from None
+
+
+def _trust_root(value: object, _directory: Path) -> str:
+    from scichain_wf.model.text import digest_bytes
+
+    if not isinstance(value, str):
+        raise TypeError
+    try:
+        digest_bytes(value)
+    except DecodeError:
+        raise ValueError from None
+    return value
+
+
+def _truth(value: object, _directory: Path) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _truth_of(text: str) -> object:
+    return _TRUTH.get(text.strip().lower())
+
+
+def _number(least: float, most: float, kind: type[int | float]) -> Callable[[object, Path], object]:
+    def parse(value: object, _directory: Path) -> object:
+        if isinstance(value, bool) or not isinstance(value, (int, kind)) or not least <= value <= most:
+            raise ValueError
+        return kind(value)
+
+    return parse
+
+
+def _integer_of(text: str) -> object:
+    return int(text) if _INTEGER.match(text) else None
+
+
+def _decimal_of(text: str) -> object:
+    return float(text) if _DECIMAL.match(text) else None
+
+
+SETTINGS: Final = (
+    Setting(
+        "chain",
+        "the path of a chain's directory",
+        "Directory of the chain. A relative path starts at the file that names it, or where the command is given. "
+        "Default: `.scichain` in the workflow's working directory; commands also look above it.",
+        _path,
+        str,
+    ),
+    Setting(
+        "nodes",
+        f"a number of agents from 1 to {limits.EMBEDDED_NODES_MAX}",
+        "How many agents a workflow's own service starts; they certify each other's records.",
+        _number(1, limits.EMBEDDED_NODES_MAX, int),
+        _integer_of,
+    ),
+    Setting(
+        "strict",
+        "true or false",
+        "Whether a workflow fails rather than run anything that cannot be recorded.",
+        _truth,
+        _truth_of,
+    ),
+    Setting(
+        "flush_timeout_s",
+        f"a number of seconds from {limits.FLUSH_TIMEOUT_S_MIN:g} to {limits.FLUSH_TIMEOUT_S_MAX:g}",
+        "How long the end of a run waits until everything is committed. What is not by then waits for the next run.",
+        _number(limits.FLUSH_TIMEOUT_S_MIN, limits.FLUSH_TIMEOUT_S_MAX, float),
+        _decimal_of,
+    ),
+    Setting(
+        "trust_root",
+        "a chain id, `sha256:` and 64 hexadecimal digits",
+        "The chain you mean, as `sha256:<hex>`: `verify` and `audit` fail for any other. Keep it where the chain's "
+        "owner cannot write.",
+        _trust_root,
+        str,
+    ),
+)
+BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
