@@ -193,6 +193,24 @@ FLUSH_TIMEOUT_S_MIN: Final = 1.0
 FLUSH_TIMEOUT_S_MAX: Final = 86_400.0
 """How long the end of a run may be told to wait for its commits."""
 
+# --- commands ----------------------------------------------------------------------------------------
+SHM_FREE_BYTES_MIN: Final = 4 * TAIL_BYTES_MIN
+"""With less free shared memory no agent can keep even the smallest ledger tail (a quarter of what is free)."""
+SHM_FREE_BYTES_LOW: Final = 2 * OUTBOX_FILE_BYTES_MAX
+"""With less, a burst of records does not fit an outbox."""
+DISK_FREE_BYTES_MIN: Final = MAP_BYTES_START
+"""With less disk a chain is not begun."""
+DISK_FREE_BYTES_LOW: Final = 1 << 30
+"""With less it is worth a word."""
+TRIAL_BYTES: Final = 1 << 20
+"""Written to see whether a file system takes it."""
+CLOCK_SKEW_S: Final = 60.0
+"""Two clocks that differ by more are not synchronised."""
+ENGINE_TIMEOUT_S: Final = 60.0
+"""How long an engine may take to say which plugins it finds."""
+LEFTOVER_AGE_S: Final = 60.0
+"""What is younger may belong to an agent that is just starting (START_TIMEOUT_S)."""
+
 # --- channels ---------------------------------------------------------------------------------------
 FRAME_BYTES_MAX: Final = BLOCK_BYTES_MAX + CERTIFICATE_BYTES_MAX + (1 << 16)
 """One message between processes: a block with its certificate, and lengths."""

@@ -17,6 +17,8 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "storage": ("storage", "Run a chain's storage node, for agents on several hosts."),
     "node": ("node", "Run the agent of one slot, on a host where tasks run."),
     "init": ("init", "Make a chain before its first run."),
+    "doctor": ("doctor", "Examine whether recording will work here."),
+    "clean": ("clean", "Remove what dead processes left in shared memory."),
     "config": ("config", "Show what is configured, and where."),
     "version": ("version", "Print the version and what it runs on."),
 }

@@ -58,6 +58,14 @@ def find_chain(named: Path | None, start: Path | None = None) -> Path:
     )
 
 
+def wanted_chain(named: Path | None) -> Path:
+    """The chain's directory, or where a run that is started here would make it."""
+    try:
+        return find_chain(named)
+    except UsageError:
+        return named or load_config(Path.cwd()).chain or Path.cwd() / CHAIN_NAME
+
+
 def is_chain(directory: Path) -> bool:
     """Whether this looks like the directory of a chain; what is in it is not looked at."""
     try:

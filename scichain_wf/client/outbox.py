@@ -37,7 +37,7 @@ from scichain_wf.errors import SubmissionError
 
 SUFFIX: Final = ".outbox"
 BELL: Final = "bell"
-_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - made safe by `check_private`
+SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - made safe by `check_private`
 _PRIVATE_LEVELS: Final = 3
 """scichain-<uid>, chain, slot: the levels below the world-writable directory, each to be ours alone."""
 _MAGIC: Final = b"SCO1"
@@ -46,9 +46,14 @@ _END: Final = _HEADER.pack(_MAGIC, 0, 0)
 _CHUNK_BYTES: Final = 4 * limits.TRANSACTION_BYTES_MAX
 
 
-def outbox_directory(chain: bytes, slot: int, base: Path = _SHARED_MEMORY) -> Path:
+def user_directory(base: Path = SHARED_MEMORY) -> Path:
+    """Where everything of this user is."""
+    return base / f"scichain-{os.geteuid()}"
+
+
+def outbox_directory(chain: bytes, slot: int, base: Path = SHARED_MEMORY) -> Path:
     """Where the hooks of this user leave transactions of `chain` (32 bytes) for the agent of `slot`."""
-    return base / f"scichain-{os.geteuid()}" / chain.hex()[:16] / f"slot-{slot}"
+    return user_directory(base) / chain.hex()[:16] / f"slot-{slot}"
 
 
 def create_outbox(directory: Path) -> None:

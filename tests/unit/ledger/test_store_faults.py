@@ -22,6 +22,7 @@ from scichain_wf.errors import (
 from scichain_wf.ledger import engine
 from scichain_wf.ledger.store import AppendBatch, ChainStore
 from tests.builders import Candidate, ChainBuilder
+from tests.mounts import tmpfs
 from tests.unit.ledger.kit import append, commit, fingerprint, new_chain, size_of
 
 Chain = tuple[ChainBuilder, ChainStore]
@@ -131,13 +132,8 @@ def test_the_steps_of_growth_are_bounded() -> None:
 # --- disk faults -------------------------------------------------------------------------------------
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    mount = tmp_path / "small"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(mount)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("only root can mount a small tmpfs")
-    yield mount
-    subprocess.run(["umount", str(mount)], check=True)
+    with tmpfs(tmp_path / "small", "size=2m") as mount:
+        yield mount
 
 
 def fill(builder: ChainBuilder, store: ChainStore) -> tuple[int, LedgerError]:
