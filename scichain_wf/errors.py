@@ -59,6 +59,10 @@ class LedgerError(ScichainError):
     """A ledger could not be opened, read or written."""
 
 
+class LedgerBusy(LedgerError):
+    """Its storage node wrote on while it was read; reading again will do."""
+
+
 class LedgerCorrupt(LedgerError):
     """Stored bytes are not what was stored."""
 

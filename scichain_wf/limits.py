@@ -208,6 +208,11 @@ CLOCK_SKEW_S: Final = 60.0
 """Two clocks that differ by more are not synchronised."""
 ENGINE_TIMEOUT_S: Final = 60.0
 """How long an engine may take to say which plugins it finds."""
+WATCH_S_MIN: Final = 0.1
+WATCH_S_MAX: Final = 86_400.0
+"""Between two looks of a watch."""
+READ_ATTEMPTS_MAX: Final = 100
+"""How often something is read again because the storage node wrote on meanwhile."""
 LEFTOVER_AGE_S: Final = 60.0
 """What is younger may belong to an agent that is just starting (START_TIMEOUT_S)."""
 

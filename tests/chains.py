@@ -74,7 +74,9 @@ class DiskChain:
         """Sign the chain as it is, and write the checkpoint beside it."""
         with self.store.view() as view:
             note = Checkpoint(view.chain_id, view.size, view.root()).sign(self.builder.storage)
-        self.layout.checkpoint.write_text(note.text(), encoding="utf-8")
+        new = self.layout.checkpoint.with_name(".checkpoint.new")
+        new.write_text(note.text(), encoding="utf-8")
+        new.replace(self.layout.checkpoint)
         return note
 
     def _rebased(self, candidate: Candidate) -> Candidate:

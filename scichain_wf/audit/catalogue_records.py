@@ -9,7 +9,7 @@ from scichain_wf.audit.entry import Entry, Severity
 _E, _U, _W, _I = Severity.ERROR, Severity.UNCHECKED, Severity.WARNING, Severity.INFO
 
 _ALTERED = "Keep this copy as evidence and compare it with another one (a snapshot, a backup, another site's)."
-_REBUILD = "Rebuild the indexes from the blocks (`scichain_wf.ledger.fsck.rebuild`), then verify again."
+_REBUILD = "Rebuild the indexes from the blocks: `scichain-wf ledger snapshot NEW` makes a copy; use that."
 _FORGED = "Do not rely on this chain; ask who held its storage key, and compare with a checkpoint kept elsewhere."
 _FILE = "Restore the file from where it was recorded, or run the task again."
 

@@ -16,7 +16,10 @@ from scichain_wf import errors
 
 EXIT_INTERRUPTED = 130
 """As a shell reports a process ended by SIGINT."""
+PROGRAM = "scichain-wf"
 DEBUG_VARIABLE = "SCICHAIN_DEBUG"
+COMPLETE_VARIABLE = "_SCICHAIN_WF_COMPLETE"
+"""Set by the shell's function that asks what a command line could go on with."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -29,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
     code = errors.EXIT_INCOMPLETE
     try:
-        code = run(arguments)
+        asked = os.environ.get(COMPLETE_VARIABLE)
+        code = run(arguments) if asked is None else _complete(asked)
         sys.stdout.flush()
     except BrokenPipeError:
         # `scichain-wf ... | head`: the reader has seen enough. That the verdict was not reached is no "verified".
@@ -48,7 +52,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     try:
         # Not `app.main`: it would turn Ctrl-C and a closed pipe into exits of its own.
-        with app.make_context("scichain-wf", list(sys.argv[1:] if arguments is None else arguments)) as begun:
+        with app.make_context(PROGRAM, list(sys.argv[1:] if arguments is None else arguments)) as begun:
             code = app.invoke(begun)
         return code if isinstance(code, int) else errors.EXIT_OK
     except click.exceptions.Exit as request:
@@ -77,6 +81,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise
         _say(f"internal error: {type(error).__name__}: {error}; please report it; {DEBUG_VARIABLE}=1 shows where")
         return errors.EXIT_INCOMPLETE
+
+
+def _complete(instruction: str) -> int:
+    """Answer a shell; the words so far are in variables that its function sets."""
+    from click.shell_completion import shell_complete
+
+    from scichain_wf.cli.app import app
+
+    return shell_complete(app, {}, PROGRAM, COMPLETE_VARIABLE, instruction)
 
 
 def _say(message: str) -> None:

@@ -10,6 +10,7 @@ import click
 _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "verify": ("verify", "Check the chain, and that files are what the workflow made."),
     "run": ("execute", "Run a command and record what it read and wrote."),
+    "audit": ("audit", "Verify, count findings by kind, and name tasks without a record."),
     "runs": ("runs", "List the recorded runs, or show one."),
     "receipt": ("receipt", "Print a portable proof of a file."),
     "ledger": ("ledger", "Look into a chain: show, proof, fsck, snapshot."),
@@ -17,9 +18,12 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "storage": ("storage", "Run a chain's storage node, for agents on several hosts."),
     "node": ("node", "Run the agent of one slot, on a host where tasks run."),
     "init": ("init", "Make a chain before its first run."),
+    "status": ("status", "Show how the chain stands, who serves it, and what waits."),
+    "watch": ("watch", "Show the same again and again, until Ctrl-C."),
     "doctor": ("doctor", "Examine whether recording will work here."),
     "clean": ("clean", "Remove what dead processes left in shared memory."),
     "config": ("config", "Show what is configured, and where."),
+    "completion": ("completion", "Print the completion script of a shell."),
     "version": ("version", "Print the version and what it runs on."),
 }
 

@@ -11,7 +11,7 @@ from scichain_wf.cli.output import say_json, say_table
 from scichain_wf.config import SETTINGS, load
 
 
-@click.group(name="config")
+@click.group(name="config", epilog="Example: scichain-wf config show --origin")
 def command() -> None:
     """Show what is configured: show."""
 

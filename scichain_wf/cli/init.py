@@ -12,7 +12,7 @@ from scichain_wf.config import CHAIN_NAME, load_config
 from scichain_wf.errors import UsageError
 
 
-@click.command()
+@click.command(epilog="Example: scichain-wf init /srv/project/chain")
 @click.argument("directory", type=click.Path(path_type=Path), required=False)
 @json_option
 def command(*, directory: Path | None, as_json: bool) -> None:

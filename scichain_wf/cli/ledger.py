@@ -12,7 +12,6 @@ from scichain_wf.cli.locate import chain_option, find_chain, json_option
 from scichain_wf.cli.output import say, say_fields, say_json
 from scichain_wf.cli.reading import body, open_view, parsed, text, when
 from scichain_wf.errors import UsageError
-from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.model.block import Header
 from scichain_wf.model.text import digest_text
 
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
-@click.group(name="ledger")
+@click.group(name="ledger", epilog="Example: scichain-wf ledger show")
 def command() -> None:
     """Look into a chain: show, proof, fsck, snapshot."""
 
 
-@command.command("show")
+@command.command("show", epilog="Example: scichain-wf ledger show 12")
 @click.argument("height", type=click.IntRange(min=0), required=False)
 @chain_option
 @json_option
@@ -55,7 +54,7 @@ def show(*, height: int | None, chain: Path | None, as_json: bool) -> None:
             say(f"{item['index']:>4}  {item['kind']:<10}  {item['task'] or ''}  {item['key']}", indent=8)
 
 
-@command.command("proof")
+@command.command("proof", epilog="Example: scichain-wf ledger proof 12 --json")
 @click.argument("height", type=click.IntRange(min=0))
 @chain_option
 @json_option
@@ -81,7 +80,7 @@ def proof(*, height: int, chain: Path | None, as_json: bool) -> None:
         say(node, indent=2)
 
 
-@command.command("fsck")
+@command.command("fsck", epilog="Example: scichain-wf ledger fsck --chain COPY/.scichain")
 @chain_option
 @json_option
 def fsck(*, chain: Path | None, as_json: bool) -> int:
@@ -105,29 +104,32 @@ def fsck(*, chain: Path | None, as_json: bool) -> int:
     return errors.EXIT_OK if report.sound else errors.EXIT_INTEGRITY
 
 
-@command.command("snapshot")
+@command.command("snapshot", epilog="Example: scichain-wf ledger snapshot /srv/archive/chain-2026")
 @click.argument("target", type=click.Path(path_type=Path))
 @chain_option
-def snapshot(*, target: Path, chain: Path | None) -> None:
-    """Write a consistent copy of the chain, without its keys, to the new directory TARGET."""
-    import shutil
+@json_option
+def snapshot(*, target: Path, chain: Path | None, as_json: bool) -> int:
+    """Write a verified copy of the chain, without its keys, to the new directory TARGET.
 
-    from scichain_wf.ledger.store import ChainStore
+    The chain may be in use: the copy has all links that its checkpoint signs. Exits with what verifying the copy comes
+    to; a damaged chain is not copied.
+    """
+    from scichain_wf.audit import verify_chain
+    from scichain_wf.cli.verify import Meter, headline
+    from scichain_wf.ledger import copying
 
-    layout, copy = ChainLayout(find_chain(chain)), ChainLayout(target)
-    if target.exists():
-        raise UsageError(f"{target} exists already; name a new directory")
-    try:
-        live = layout.live_ledger()
-        (target / "ledger").mkdir(parents=True)
-        with ChainStore.open(live, readonly=True) as store:
-            store.snapshot(copy.ledgers / live.name)
-        for source, beside in ((layout.trust_root, copy.trust_root), (layout.checkpoint, copy.checkpoint)):
-            if source.exists():
-                shutil.copyfile(source, beside)
-    except OSError as error:
-        raise errors.LedgerError(f"{target}: {error.strerror}") from None
-    say(f"wrote {target}; check it with: scichain-wf verify --chain {target}")
+    report, left_out = copying.snapshot(find_chain(chain), target)
+    with Meter() as meter:
+        result = verify_chain(target, progress=meter)
+    if as_json:
+        made = {"snapshot": str(target), "links": report.size, "left_out": left_out}
+        say_json(made | {"verification": result.to_json()})
+    else:
+        say(f"wrote {target}: {report.size} links")
+        if left_out:
+            say(f"left out {left_out} newer links, which are not signed yet: copy again later", "odd")
+        say(headline(result), "good" if result.exit_code == errors.EXIT_OK else "bad")
+    return result.exit_code
 
 
 def _check_height(view: ChainView, height: int) -> None:

@@ -13,7 +13,7 @@ from scichain_wf.errors import UsageError
 from scichain_wf.model.text import digest_text
 
 
-@click.command()
+@click.command(epilog="Example: scichain-wf receipt results/plot.pdf -o plot.receipt.json")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "-o",

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from scichain_wf.model.canonical import JsonObject
 
 
-@click.group(name="runs")
+@click.group(name="runs", epilog="Example: scichain-wf runs list")
 def command() -> None:
     """List the recorded runs, or show one."""
 
 
-@command.command("list")
+@command.command("list", epilog="Example: scichain-wf runs list --json")
 @chain_option
 @json_option
 def list_runs(*, chain: Path | None, as_json: bool) -> None:
@@ -49,7 +49,7 @@ def list_runs(*, chain: Path | None, as_json: bool) -> None:
         say_table(["RUN", "STARTED", "STATUS", "TASKS", "ENGINE", "USER"], rows)
 
 
-@command.command("show")
+@command.command("show", epilog="Example: scichain-wf runs show 0193a5")
 @click.argument("run")
 @chain_option
 @json_option

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -28,25 +28,31 @@ _SELF_RECORDED: Final = frozenset({"SC-CONF-002", "SC-CONF-003"})
 """All votes came from one host, or from one slot: whoever held that held them all."""
 
 
-@click.command()
+def trust_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--trust-root` and `--checkpoint`: what the caller knows of the chain from elsewhere."""
+    root = click.option(
+        "--trust-root",
+        metavar="sha256:HEX|FILE",
+        help="The chain you mean, kept where its owner cannot write. Default: configured, else the chain's word.",
+    )
+    kept = click.option(
+        "--checkpoint",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="A checkpoint you kept: shows rollback and rewrite.",
+    )
+    return root(kept(function))
+
+
+@click.command(epilog="Example: scichain-wf verify results/plot.pdf")
 @click.argument("targets", nargs=-1, metavar="[TARGET]...")
 @chain_option
-@click.option(
-    "--trust-root",
-    metavar="sha256:HEX|FILE",
-    help="The chain you mean, kept where the chain's owner cannot write. Default: configured, else the chain's word.",
-)
+@trust_options
 @click.option(
     "--receipt",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Verify against this receipt; no chain is needed.",
-)
-@click.option(
-    "--checkpoint",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A checkpoint you kept: shows rollback and rewrite.",
 )
 @json_option
 def command(
@@ -133,7 +139,7 @@ def _show_finding(finding: Finding, file: FileResult | None) -> None:
 def _whole(chain_dir: Path, trust_root: str | None, checkpoint: Path | None) -> Result:
     from scichain_wf.audit import verify_files
 
-    with _Meter() as meter:
+    with Meter() as meter:
         return verify_files(chain_dir, trust_root=trust_root, checkpoint=checkpoint, progress=meter)
 
 
@@ -154,7 +160,7 @@ def _target(target: str, chain: Path | None, trust_root: str | None, checkpoint:
             run = find_run(view, target)
     except UsageError as error:
         raise UsageError(f"{target} is neither a file nor a run: {error}") from None
-    with _Meter() as meter:
+    with Meter() as meter:
         return verify_files(chain_dir, run=run, trust_root=trust_root, checkpoint=checkpoint, progress=meter)
 
 
@@ -187,7 +193,7 @@ def _style(result: Result) -> str:
     return {errors.EXIT_OK: "good", errors.EXIT_INTEGRITY: "bad"}.get(result.exit_code, "odd")
 
 
-class _Meter:
+class Meter:
     """Progress on standard error, if that is a terminal."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from scichain_wf.cli.output import say, say_fields, say_json
 _LIBRARIES = ("lmdb", "orjson", "cryptography", "click", "rich", "snakemake", "parsl")
 
 
-@click.command()
+@click.command(epilog="Example: scichain-wf version --json")
 @json_option
 def command(*, as_json: bool) -> None:
     """Print the version and what it runs on."""

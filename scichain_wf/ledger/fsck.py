@@ -2,7 +2,6 @@
 
 `fsck` recomputes everything that follows from stored bytes and asks no question of trust: no signature, certificate or
 epoch is judged. `check` is the same walk with a visitor for every block, which is how the auditor adds its questions.
-`rebuild` makes a new ledger from links, blocks and certificates alone, with every index and tree node computed anew.
 
 The file is only ever opened in child processes (`isolate`): what kills them is reported, height by height.
 Memory is flat in the length of the chain; heights are checked in parallel, in chunks.
@@ -10,29 +9,27 @@ Memory is flat in the length of the chain; heights are checked in parallel, in c
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
-from scichain_wf.errors import LedgerCorrupt, LedgerError, ScichainError, UsageError
+from scichain_wf.errors import LedgerCorrupt, LedgerError, ScichainError
 from scichain_wf.ledger import keys
-from scichain_wf.ledger.isolate import Call, Crash, Pool, Runner, isolated, result
+from scichain_wf.ledger.isolate import Call, Crash, Pool, Runner, result
 from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.ledger.problem import Problem, Problems
-from scichain_wf.ledger.rawread import RawLedger, shared
+from scichain_wf.ledger.rawread import shared
 from scichain_wf.ledger.stored import Survey, Walked
 from scichain_wf.ledger.walk import INDEXES, Visit, scan, surplus, survey, walk
-from scichain_wf.model.link import Link
 
 CRASHES_MAX: Final = 64
 """After this many dead children the rest of the heights is not looked at: the file is beyond naming every place."""
 _CHUNK_MAX: Final = 64
 _CHUNKS_PER_JOB: Final = 8
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 """(links checked, links in all)"""
 
@@ -155,82 +152,6 @@ def _require_still(runner: Runner, summary: Survey) -> None:
     if overtaken:
         where = summary.directory
         raise LedgerError(f"{where} was written while it was checked; check it after the run, or check a snapshot")
-
-
-def rebuild(chain_dir: Path, target: Path) -> FsckReport:
-    """Make a new chain directory whose indexes and tree come from links, blocks and certificates alone.
-
-    Links must be whole: what they say (order, mode, annotations) is written nowhere else.
-
-    Args:
-        chain_dir: the damaged chain; it is only read.
-        target: a directory that does not exist yet.
-
-    Returns:
-        The report of `fsck` on the new chain.
-
-    Raises:
-        UsageError: `target` exists.
-        LedgerCorrupt: a link, block or certificate is damaged; names the height. Nothing is left at `target`.
-    """
-    layout, new = ChainLayout(Path(chain_dir)), ChainLayout(Path(target))
-    if new.root.exists():
-        raise UsageError(f"{new.root} exists; name a directory that does not")
-    source = layout.live_ledger()
-    with ExitStack() as undo:
-        undo.callback(shutil.rmtree, new.root, ignore_errors=True)
-        destination = new.ledgers / source.name
-        isolated(_rebuild, source, destination)
-        for old, copy in ((layout.trust_root, new.trust_root), (layout.checkpoint, new.checkpoint)):
-            if old.is_file():
-                shutil.copyfile(old, copy)
-        report = fsck(new.root)
-        undo.pop_all()
-    return report
-
-
-def _rebuild(source: Path, destination: Path) -> None:
-    """Append every stored block to a new store; a store computes indexes and tree from what is appended."""
-    from scichain_wf.ledger.prepared import prepared
-    from scichain_wf.ledger.store import ChainStore
-    from scichain_wf.model.block import Block
-
-    summary = survey(source)
-    ledger = shared(source, summary.moment)
-    destination.parent.mkdir(parents=True)
-    store: ChainStore | None = None
-    try:
-        for start in range(0, summary.size, _CHUNK_MAX):
-            stop = min(start + _CHUNK_MAX, summary.size)
-            records = [_record(ledger, height) for height in range(start, stop)]
-            if store is None:
-                store = ChainStore.create(destination, Block.decode(records.pop(0)[1]))
-            with store.begin() as batch:
-                for link, data, certificate in records:
-                    appended = batch.append(
-                        prepared(Block.decode(data)),
-                        mode=link.mode,
-                        certificate=certificate,
-                        epoch=link.epoch,
-                        annotations=link.annotations,
-                        writer=link.writer,
-                        time_us=link.time_us,
-                    )
-                    if appended.hash != ledger.link_hash(link.height):
-                        raise LedgerCorrupt(
-                            f"link {link.height} does not follow from what is stored before it; it cannot be rebuilt"
-                        )
-    finally:
-        if store is not None:
-            store.close()
-
-
-def _record(ledger: RawLedger, height: int) -> tuple[Link, bytes, bytes | None]:
-    key = keys.height_key(height)
-    link, block = ledger.get(keys.LINKS, key), ledger.get(keys.BLOCKS, key)
-    if link is None or block is None:
-        raise LedgerCorrupt(f"height {height} has no {'link' if link is None else 'block'}; it cannot be rebuilt")
-    return Link.decode(link), block, ledger.get(keys.CERTIFICATES, key)
 
 
 class _Queue(Iterator[Call[Walked]]):

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
 import lmdb
 
+from scichain_wf import limits
 from scichain_wf.crypto import merkle
-from scichain_wf.errors import LedgerCorrupt, LedgerError, UnsupportedVersion
+from scichain_wf.errors import LedgerBusy, LedgerCorrupt, LedgerError, UnsupportedVersion
 from scichain_wf.ledger import keys
 from scichain_wf.ledger.layout import DATA_FILE
 
@@ -51,20 +53,32 @@ class RawLedger:
 
     def __init__(self, directory: Path) -> None:
         self.path: Final = directory / DATA_FILE
-        self._environment = _open(self.path)
+        self.state: Final[dict[str, Any]] = {}  # what a visitor of `fsck.walk` keeps from block to block
+        for _ in range(limits.READ_ATTEMPTS_MAX):
+            if self._opened():
+                return
+        raise LedgerBusy(f"{self.path} is written faster than it can be opened; read it when less is going on")
+
+    def _opened(self) -> bool:
+        """Open the file and begin to read; False if somebody wrote at that moment, so that it must be done anew."""
+        self._environment, size_bytes = _open(self.path)
         try:
-            self.databases: Final = {name: self._database(name) for name in keys.DATABASES}
+            self.databases = {name: self._database(name) for name in keys.DATABASES}
             self.transaction: Any = self._environment.begin()
             self._views: Any = self._environment.begin(buffers=True)  # blocks are large: they are not copied
-            self.moment: Final[int] = self.transaction.id()
+            self.moment: int = self.transaction.id()
             self._artifacts: Any = self.transaction.cursor(db=self.databases[keys.ARTIFACTS])
-        except lmdb.Error as error:
+        except (lmdb.Error, LedgerCorrupt) as error:
             self._environment.close()
+            if isinstance(error, LedgerCorrupt):
+                raise
+            if isinstance(error, lmdb.MapResizedError) and self.path.stat().st_size > size_bytes:
+                return False
             raise LedgerCorrupt(f"{self.path} cannot be read: {error}") from None
-        except LedgerCorrupt:
-            self._environment.close()
-            raise
-        self.state: Final[dict[str, Any]] = {}  # what a visitor of `fsck.walk` keeps from block to block
+        if self._views.id() == self.moment:
+            return True
+        self.close()
+        return False
 
     def _database(self, name: str) -> Any:
         try:
@@ -87,6 +101,11 @@ class RawLedger:
         """Whether somebody has written to the file since it was opened here."""
         moment: int = self._environment.info()["last_txnid"]
         return moment != self.moment
+
+    def is_reused(self) -> bool:
+        """Whether pages of this moment may hold something else by now: from the second commit after it."""
+        newest: int = self._environment.info()["last_txnid"]
+        return newest > self.moment + 1
 
     def close(self) -> None:
         """Release the file."""
@@ -257,6 +276,23 @@ def release() -> None:
         _Current.ledger = None
 
 
+@contextmanager
+def told_apart(ledger: RawLedger) -> Iterator[RawLedger]:
+    """What looks damaged because it is being written, from what is damaged.
+
+    Raises:
+        LedgerBusy: instead of `LedgerCorrupt`, where pages may have been reused while they were read.
+    """
+    try:
+        yield ledger
+    except LedgerCorrupt:
+        if ledger.is_reused():
+            raise LedgerBusy(
+                f"{ledger.path} was written while it was read; read it after the run, or read a snapshot"
+            ) from None
+        raise
+
+
 def read_format(ledger: RawLedger) -> None:
     """Refuse a layout newer than this program reads.
 
@@ -273,7 +309,7 @@ def read_format(ledger: RawLedger) -> None:
         )
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> tuple[Any, int]:
     try:
         size_bytes = path.stat().st_size
         if not path.is_file():  # a FIFO would be waited for, without end
@@ -289,7 +325,7 @@ def _open(path: Path) -> Any:
         )
     try:
         # The map's size is taken from the file, not from what the file says of itself. lib_version=0: the 0.9 engine.
-        return lmdb.open(
+        environment = lmdb.open(
             os.fsdecode(path.parent),
             map_size=-(-size_bytes // _PAGE) * _PAGE,
             readonly=True,
@@ -304,3 +340,4 @@ def _open(path: Path) -> Any:
                 f"{path} is open in this process: close the store first, or check it from another process"
             ) from None
         raise LedgerCorrupt(f"{path} cannot be opened as a ledger: {error}") from None
+    return environment, size_bytes

@@ -26,7 +26,14 @@ import lmdb
 
 from scichain_wf import limits
 from scichain_wf.crypto import merkle
-from scichain_wf.errors import InvariantViolation, LedgerCorrupt, LedgerError, LedgerFull, UnsupportedVersion
+from scichain_wf.errors import (
+    InvariantViolation,
+    LedgerBusy,
+    LedgerCorrupt,
+    LedgerError,
+    LedgerFull,
+    UnsupportedVersion,
+)
 from scichain_wf.ledger import engine, files, keys
 from scichain_wf.ledger.batch import AppendBatch
 from scichain_wf.ledger.engine import Databases
@@ -196,7 +203,7 @@ class ChainStore:
             with self._count_lock:
                 self._views -= 1
         if overtaken:
-            raise LedgerError(
+            raise LedgerBusy(
                 f"{self.path}: its storage node wrote on while it was read; read again, or read a snapshot"
             )
 

@@ -32,7 +32,7 @@ from scichain_wf.errors import DecodeError, LedgerCorrupt, UnsupportedVersion
 from scichain_wf.ledger import keys
 from scichain_wf.ledger.indexes import check_clash, check_indexes, entries_of, place_of
 from scichain_wf.ledger.problem import Problem, Problems
-from scichain_wf.ledger.rawread import RawLedger, read_format, shared
+from scichain_wf.ledger.rawread import RawLedger, read_format, shared, told_apart
 from scichain_wf.ledger.stored import StoredBlock, Survey, Walked
 from scichain_wf.model import facts
 from scichain_wf.model.block import BlockFrame, Header, block_id
@@ -55,23 +55,24 @@ def survey(directory: Path) -> Survey:
 
     Raises:
         LedgerError, LedgerCorrupt, UnsupportedVersion: it cannot be opened, is no ledger, or is of a newer format.
+        LedgerBusy: it is being written.
     """
-    ledger = shared(directory, None)
-    read_format(ledger)
-    problems = Problems()
-    chain = ledger.get(keys.META, keys.META_CHAIN) or b""
-    for key, value in ledger.entries(keys.META):
-        if key not in (keys.META_FORMAT, keys.META_CHAIN):
-            problems.add(Problem("index-surplus", "meta", "", value.hex(), key=f"meta {key.hex()}"))
-    for name in ledger.surplus_names():
-        problems.add(Problem("index-surplus", "the list of databases", key=name.hex()))
-    size = _heights(ledger, problems)
-    first = ledger.link_hash(0)
-    if size == 0 or first is None:
-        raise LedgerCorrupt(f"{ledger.path} holds no genesis link: the ledger is empty or was altered")
-    if chain != first:
-        problems.add(Problem("meta-chain", "meta", first.hex(), chain.hex(), key="meta chain"))
-    return Survey(directory, ledger.moment, size, first, tuple(_epochs(ledger, problems)), tuple(problems.kept))
+    with told_apart(shared(directory, None)) as ledger:
+        read_format(ledger)
+        problems = Problems()
+        chain = ledger.get(keys.META, keys.META_CHAIN) or b""
+        for key, value in ledger.entries(keys.META):
+            if key not in (keys.META_FORMAT, keys.META_CHAIN):
+                problems.add(Problem("index-surplus", "meta", "", value.hex(), key=f"meta {key.hex()}"))
+        for name in ledger.surplus_names():
+            problems.add(Problem("index-surplus", "the list of databases", key=name.hex()))
+        size = _heights(ledger, problems)
+        first = ledger.link_hash(0)
+        if size == 0 or first is None:
+            raise LedgerCorrupt(f"{ledger.path} holds no genesis link: the ledger is empty or was altered")
+        if chain != first:
+            problems.add(Problem("meta-chain", "meta", first.hex(), chain.hex(), key="meta chain"))
+        return Survey(directory, ledger.moment, size, first, tuple(_epochs(ledger, problems)), tuple(problems.kept))
 
 
 def outline(directory: Path) -> Survey:
@@ -80,13 +81,13 @@ def outline(directory: Path) -> Survey:
     Raises:
         LedgerError, LedgerCorrupt, UnsupportedVersion: as in `survey`.
     """
-    ledger = shared(directory, None)
-    read_format(ledger)
-    last, first = ledger.last_key(keys.LINKS), ledger.link_hash(0)
-    if last is None or len(last) != keys.U64.size or first is None:
-        raise LedgerCorrupt(f"{ledger.path} holds no genesis link: the ledger is empty or was altered")
-    epochs = tuple(_epochs(ledger, Problems()))
-    return Survey(directory, ledger.moment, keys.U64.unpack(last)[0] + 1, first, epochs)
+    with told_apart(shared(directory, None)) as ledger:
+        read_format(ledger)
+        last, first = ledger.last_key(keys.LINKS), ledger.link_hash(0)
+        if last is None or len(last) != keys.U64.size or first is None:
+            raise LedgerCorrupt(f"{ledger.path} holds no genesis link: the ledger is empty or was altered")
+        epochs = tuple(_epochs(ledger, Problems()))
+        return Survey(directory, ledger.moment, keys.U64.unpack(last)[0] + 1, first, epochs)
 
 
 def walk(summary: Survey, heights: Sequence[int], visit: Visit | None = None) -> Walked:

@@ -17,7 +17,8 @@ import pytest
 from scichain_wf.errors import LedgerCorrupt, LedgerError, UsageError
 from scichain_wf.ledger import fsck as fsck_module
 from scichain_wf.ledger import isolate, keys, rawread
-from scichain_wf.ledger.fsck import FsckReport, check, fsck, rebuild
+from scichain_wf.ledger.copying import rebuild
+from scichain_wf.ledger.fsck import FsckReport, check, fsck
 from scichain_wf.ledger.isolate import Call, Crash, Inline, Pool, isolated, result
 from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.ledger.problem import PROBLEMS_PER_CODE_MAX, Problem, Problems
