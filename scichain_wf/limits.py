@@ -213,6 +213,10 @@ WATCH_S_MAX: Final = 86_400.0
 """Between two looks of a watch."""
 READ_ATTEMPTS_MAX: Final = 100
 """How often something is read again because the storage node wrote on meanwhile."""
+STANDING_POLL_S: Final = 1.0
+"""How often the keeper of a standing service looks whether it still runs."""
+STANDING_END_TIMEOUT_S: Final = 120.0
+"""How long it may take to end: a flush that is under way, then the drain."""
 LEFTOVER_AGE_S: Final = 60.0
 """What is younger may belong to an agent that is just starting (START_TIMEOUT_S)."""
 

@@ -1,6 +1,8 @@
-"""One run with the embedded service: started by an engine's main process, ended with its closing line.
+"""One run with its service: started by an engine's main process, ended with its closing line.
 
     start the service → `run-start` → tasks are recorded → `run-end` → flush → stop → closing line
+
+A service that is up already (`scichain-wf up`) is joined instead, and stays.
 
 Only the start may fail (the caller decides whether the workflow goes on unrecorded). A chain that exists but whose
 service does not start (another run has it) still takes records: through its spool, from which the other run or the
@@ -32,6 +34,7 @@ from scichain_wf.model.canonical import JsonObject
 
 if TYPE_CHECKING:
     from scichain_wf.client.service import Service
+    from scichain_wf.client.standing import Joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class RunSession:
         user: who runs it.
     """
 
-    def __init__(self, plan: RunPlan, service: Service | None, recorder: Recorder, refusal: str = "") -> None:
+    def __init__(self, plan: RunPlan, service: Service | Joined | None, recorder: Recorder, refusal: str = "") -> None:
         self.plan = plan
         self.recorder = recorder
         self.naming = Naming([plan.directory])
@@ -103,11 +106,14 @@ class RunSession:
         Raises:
             ScichainError: the service did not start; the message says why.
         """
-        from scichain_wf.client import service  # starts processes: only an engine's main process needs it
+        from scichain_wf.client import (  # they start processes: only an engine's main process needs them
+            service,
+            standing,
+        )
 
         run = new_run_id()
         try:
-            running = service.start(plan.chain_dir, plan.nodes)
+            running = standing.join(plan.chain_dir) or service.start(plan.chain_dir, plan.nodes)
         except (LedgerError, PeerError) as refusal:
             if not may_spool or isinstance(refusal, LedgerCorrupt):
                 raise
@@ -158,7 +164,7 @@ class RunSession:
         others = sum(summary.transactions.values()) - summary.tasks - 1  # the run's start
         return max(tasks, summary.tasks), max(intents, others)
 
-    def _flush(self, service: Service) -> list[str]:
+    def _flush(self, service: Service | Joined) -> list[str]:
         """Wait for the commits; the closing line, or nothing and a problem more."""
         progress, closing = Progress(), []
         try:

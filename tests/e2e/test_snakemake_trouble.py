@@ -108,6 +108,28 @@ def test_project_file_configures_a_run_and_a_mistake_in_it_stops_nothing(tmp_pat
     assert "scichain.toml:1: there is no such setting; did you mean 'nodes'?" in result.stderr.splitlines()[-1]
 
 
+def test_two_workflows_at_a_time_commit_to_the_service_that_is_up(tmp_path: Path) -> None:
+    projects = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        projects.append(simple_project(tmp_path / name))
+        projects[-1].write("scichain.toml", "chain = '../chain'\nstrict = true\n")
+    assert projects[0].scichain("up").returncode == 0
+    try:
+        running = [
+            subprocess.Popen(p.command(), cwd=p.directory, env=environment(), stderr=subprocess.PIPE, encoding="utf-8")
+            for p in projects
+        ]
+        said = [process.communicate(timeout=TIMEOUT_S)[1] for process in running]
+        assert [process.returncode for process in running] == [0, 0], said
+        assert all("scichain: run " in text and "1 task," in text for text in said)
+    finally:
+        ended = projects[0].scichain("down")
+    assert ended.returncode == 0, ended.stderr
+    assert [len(run["tasks"]) for run in projects[0].runs()] == [1, 1]
+    assert projects[1].verdict() == 0
+
+
 @pytest.mark.parametrize("nodes", ["0", "1000", "many"])
 def test_senseless_number_of_agents_is_refused_in_words(tmp_path: Path, nodes: str) -> None:
     result = simple_project(tmp_path).snakemake("--logger-scichain-nodes", nodes)

@@ -75,6 +75,10 @@ def install(monkeypatch: pytest.MonkeyPatch, start: Callable[[Path, int], object
     module.__dict__["start"] = start
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(client, "service", module, raising=False)
+    standing = types.ModuleType("scichain_wf.client.standing")
+    standing.__dict__["join"] = lambda _chain_dir: None
+    monkeypatch.setitem(sys.modules, standing.__name__, standing)
+    monkeypatch.setattr(client, "standing", standing, raising=False)
 
 
 def plan(tmp_path: Path) -> RunPlan:
