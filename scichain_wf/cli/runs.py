@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from scichain_wf.ledger.view import ChainView
     from scichain_wf.model.canonical import JsonObject
 
+_SHOWN: Final = 100
+
 
 @click.group(name="runs", epilog="Example: scichain-wf runs list")
 def command() -> None:
@@ -27,9 +29,11 @@ def command() -> None:
 @chain_option
 @json_option
 def list_runs(*, chain: Path | None, as_json: bool) -> None:
-    """List the recorded runs, oldest first."""
+    """List the recorded runs, oldest first; as text the newest 100."""
     with open_view(find_chain(chain)) as view:
-        runs = [_summary(view, run) for run in view.runs()]
+        every = list(view.runs())
+        hidden = 0 if as_json else max(0, len(every) - _SHOWN)
+        runs = [_summary(view, run) for run in every[hidden:]]
     if as_json:
         say_json({"runs": runs})
     elif not runs:
@@ -47,6 +51,7 @@ def list_runs(*, chain: Path | None, as_json: bool) -> None:
             for run in runs
         ]
         say_table(["RUN", "STARTED", "STATUS", "TASKS", "ENGINE", "USER"], rows)
+        _say_hidden(hidden, "older runs")
 
 
 @command.command("show", epilog="Example: scichain-wf runs show 0193a5")
@@ -54,13 +59,13 @@ def list_runs(*, chain: Path | None, as_json: bool) -> None:
 @chain_option
 @json_option
 def show_run(*, run: str, chain: Path | None, as_json: bool) -> None:
-    """Show one run and its tasks. RUN is its id or the beginning of it."""
+    """Show one run and its tasks, as text the first 100. RUN is its id or the beginning of it."""
     with open_view(find_chain(chain)) as view:
         found = find_run(view, run)
         summary = _summary(view, found)
-        tasks = [
-            _task(parsed(view, height, index), height) for kind, height, index in view.run(found) if kind == Kind.TASK
-        ]
+        places = [(height, index) for kind, height, index in view.run(found) if kind == Kind.TASK]
+        hidden = 0 if as_json else max(0, len(places) - _SHOWN)
+        tasks = [_task(parsed(view, height, index), height) for height, index in places[: len(places) - hidden]]
     if as_json:
         say_json({**summary, "tasks": tasks})
         return
@@ -82,6 +87,12 @@ def show_run(*, run: str, chain: Path | None, as_json: bool) -> None:
             for item in task[direction]:
                 sign = "<" if direction == "inputs" else ">"
                 say(f"{sign} {item['uri']}  {item.get('digest', item['state'])}", indent=6)
+    _say_hidden(hidden, "more tasks")
+
+
+def _say_hidden(number: int, what: str) -> None:
+    if number:
+        say(f"and {number} {what} (--json has them all)")
 
 
 def _summary(view: ChainView, run: bytes) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from scichain_wf.cli.app import app
 from scichain_wf.client.outbox import OutboxWriter, create_outbox, outbox_directory
 from scichain_wf.client.spool import write_spool
 from scichain_wf.model.bodies import Kind
-from scichain_wf.model.transaction import Transaction
+from scichain_wf.model.transaction import RunId, Transaction
 from scichain_wf.node import leftovers, shm
 from tests.builders import ChainBuilder
 from tests.chains import DiskChain, small_chain
@@ -272,3 +272,23 @@ def test_every_command_shows_an_example(names: tuple[str, ...], say: Say) -> Non
 def test_the_manuals_page_of_commands_is_current() -> None:
     made = generator("generate_cli")
     assert made.PAGE.read_text() == made.page(), "run `python docs/generate_cli.py`"
+
+
+# --- output stays readable ----------------------------------------------------------------------------------
+def test_long_lists_are_cut_as_text_and_whole_as_json(tmp_path: Path, say: Say) -> None:
+    with small_chain(tmp_path / "c", tasks=2) as made:
+        build = made.builder
+        made.block(1, [build.task(f"more {number}") for number in range(105)])
+        runs = [RunId(build.key()) for _ in range(104)]
+        made.block(1, [build.transaction(Kind.NOTE, {"text": "x"}, run) for run in runs])
+    at = ["--chain", str(tmp_path / "c")]
+    listed = say("runs", "list", *at)
+    assert len(listed.out.splitlines()) == 102
+    assert listed.out.endswith("and 5 older runs (--json has them all)\n")
+    every = say("runs", "list", "--json", *at).json["runs"]
+    assert len(every) == 105
+    [busy] = [run["run"] for run in every if run["tasks"]]
+    shown = say("runs", "show", busy, *at)
+    assert shown.out.count("attempt 1") == 100
+    assert shown.out.endswith("and 7 more tasks (--json has them all)\n")
+    assert len(say("runs", "show", busy, "--json", *at).json["tasks"]) == 107
