@@ -144,9 +144,15 @@ def _join(environment: Mapping[str, str]) -> JobRecording | None:
     run, chain_dir = environment.get(RUN_VARIABLE), environment.get(CHAIN_VARIABLE)
     if not run or not chain_dir:
         return None
+    from scichain_wf.config import load_config
+    from scichain_wf.hooks.digests import HashPolicy
     from scichain_wf.hooks.join import join_run
+    from scichain_wf.hooks.redaction import Redaction
     from snakemake_executor_plugin_scichain.recording import JobRecording
     from snakemake_executor_plugin_scichain.run import engine
 
-    recorder, artifacts, user = join_run(bytes.fromhex(run), Path(chain_dir), Path.cwd())
-    return JobRecording(engine(), recorder, artifacts, user, dag=None, strict=False)
+    here = Path.cwd()
+    config = load_config(here)
+    recorder, artifacts, user = join_run(bytes.fromhex(run), Path(chain_dir), here, HashPolicy(config.hash_policy))
+    redaction = Redaction(config.redact)
+    return JobRecording(engine(), recorder, artifacts, user, dag=None, strict=False, redaction=redaction)

@@ -21,6 +21,7 @@ from typing import Any
 from scichain_wf.hooks.artifacts import Artifact, Artifacts
 from scichain_wf.hooks.recorder import Delivery, Recorder
 from scichain_wf.hooks.records import Engine, TaskFacts, intent_body, task_body
+from scichain_wf.hooks.redaction import Redaction
 from scichain_wf.model.bodies import ArtifactState, Kind, TaskStatus
 from scichain_wf.model.canonical import JsonObject
 from snakemake_executor_plugin_scichain import jobs
@@ -51,14 +52,23 @@ class JobRecording:
         user: who runs this.
         dag: the workflow's graph where it is complete (the main process), else None: inputs then have no origin.
         strict: whether a job may run whose intent was lost.
+        redaction: what is taken for a secret.
     """
 
     def __init__(
-        self, engine: Engine, recorder: Recorder, artifacts: Artifacts, user: str, *, dag: Any, strict: bool
+        self,
+        engine: Engine,
+        recorder: Recorder,
+        artifacts: Artifacts,
+        user: str,
+        *,
+        dag: Any,
+        strict: bool,
+        redaction: Redaction,
     ) -> None:
         self.at_end: Callable[[], None] | None = None
         self._engine, self._recorder, self._artifacts, self._user = engine, recorder, artifacts, user
-        self._dag, self._strict = dag, strict
+        self._dag, self._strict, self._redaction = dag, strict, redaction
         self._origins: dict[_Slot, dict[str, str | None]] = {}
         self._open: dict[_Slot, _Attempt] = {}
         self._failed: set[str] = set()
@@ -212,7 +222,7 @@ class JobRecording:
             facts.inputs = [artifact.value for artifact in attempt.inputs]
             facts.outputs = self._outputs_at_end(attempt, facts.status)
             _note_fate(facts, attempt.error)
-            body = task_body(self._engine, facts, self._recorder.host, self._user)
+            body = task_body(self._engine, facts, self._recorder.host, self._user, self._redaction)
             self._recorder.emit(Kind.TASK, body, facts.task)
         except Exception as error:  # noqa: BLE001 - HOOK-1
             self._trouble(job, "its end is not recorded", error)

@@ -8,7 +8,9 @@ from typing import Any, Self
 
 from scichain_wf.config import CHAIN_NAME, Config
 from scichain_wf.errors import SubmissionError
+from scichain_wf.hooks.digests import HashPolicy
 from scichain_wf.hooks.records import Engine
+from scichain_wf.hooks.redaction import Redaction
 from scichain_wf.hooks.session import RunPlan, RunSession
 from snakemake_executor_plugin_scichain.activation import disarm
 from snakemake_executor_plugin_scichain.recording import JobRecording
@@ -55,6 +57,8 @@ class MainRun:
             settings={"strict": config.strict},
             launched_from=launched_from,
             flush_timeout_s=config.flush_timeout_s,
+            hash_policy=HashPolicy(config.hash_policy),
+            redaction=Redaction(config.redact),
         )
         session = RunSession.start(plan, may_spool=not config.strict)
         if config.strict and session.recorder.problems:
@@ -62,7 +66,13 @@ class MainRun:
             raise SubmissionError(session.recorder.problems[0])
         dag = workflow.dag
         recording = JobRecording(
-            plan.engine, session.recorder, session.artifacts, session.user, dag=dag, strict=config.strict
+            plan.engine,
+            session.recorder,
+            session.artifacts,
+            session.user,
+            dag=dag,
+            strict=config.strict,
+            redaction=plan.redaction,
         )
         return cls(session, recording, workflow, closes_itself=closes_itself)
 

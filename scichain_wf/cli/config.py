@@ -33,4 +33,6 @@ def show(*, origin: bool, as_json: bool) -> None:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        value = ", ".join(value) or None
     return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

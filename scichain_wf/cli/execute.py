@@ -22,7 +22,7 @@ _POLICIES = ("always", "cached", "size-mtime", "off")
 @click.option("--chain", metavar="DIR", type=click.Path(path_type=Path), help="Directory of the chain; made if absent.")
 @click.option("--nodes", type=int, metavar="N", help="Agents that validate the records.")
 @click.option(
-    "--hash", "hashing", type=click.Choice(_POLICIES), default="cached", show_default=True, help="How much is read."
+    "--hash", "hashing", type=click.Choice(_POLICIES), help="How much is read. [default: configured, or cached]"
 )
 @click.option("--redact", metavar="TEXT*", multiple=True, help="A secret beside the usual; `*`: any characters.")
 @click.option("--strict", is_flag=True, help="Do not run what cannot be recorded.")
@@ -35,7 +35,7 @@ def command(
     name: str | None,
     chain: Path | None,
     nodes: int | None,
-    hashing: str,
+    hashing: str | None,
     redact: tuple[str, ...],
     strict: bool,
     quiet: bool,

@@ -13,7 +13,7 @@ from scichain_wf.cli.output import say
 from scichain_wf.cli.place import place, place_options
 
 
-@click.command()
+@click.command(epilog="Example: srun scichain-wf node --slot 1 --interface ib0")
 @chain_option
 @click.option("--slot", type=click.IntRange(1, limits.SLOTS_MAX), required=True, help="Which slot this agent fills.")
 @click.option(
@@ -33,7 +33,7 @@ from scichain_wf.cli.place import place, place_options
     help="How long to wait for a storage node at first.",
 )
 def command(
-    *, chain: Path | None, slot: int, token: Path | None, interface: str, port_range: str | None, wait_s: float
+    *, chain: Path | None, slot: int, token: Path | None, interface: str | None, port_range: str | None, wait_s: float
 ) -> int:
     """Run the agent of a slot on this host, until SIGTERM or Ctrl-C.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from scichain_wf.config import load_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,15 +18,14 @@ def place_options(function: Callable[..., Any]) -> Callable[..., Any]:
     interface = click.option(
         "--interface",
         metavar="NAME",
-        default="127.0.0.1",
-        show_default=True,
-        help="Network interface (eth0, ib0), or address of this host, at which others find it.",
+        help="Network interface (eth0, ib0), or address of this host, at which others find it. Default: configured, or "
+        "loopback.",
     )
-    ports = click.option("--port-range", metavar="FIRST-LAST", help="Ports to listen on. Default: any.")
+    ports = click.option("--port-range", metavar="FIRST-LAST", help="Ports to listen on. Default: configured, or any.")
     return interface(ports(function))
 
 
-def place(interface: str, ports: str | None) -> tuple[str, tuple[int, int]]:
+def place(interface: str | None, ports: str | None) -> tuple[str, tuple[int, int]]:
     """Host and ports.
 
     Raises:
@@ -31,4 +33,5 @@ def place(interface: str, ports: str | None) -> tuple[str, tuple[int, int]]:
     """
     from scichain_wf.transport.interface import address_of, port_range
 
-    return address_of(interface), (0, 0) if ports is None else port_range(ports)
+    config = load_config(Path.cwd(), flags={"interface": interface, "port_range": ports})
+    return address_of(config.interface), (0, 0) if config.port_range is None else port_range(config.port_range)

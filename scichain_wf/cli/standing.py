@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,13 +16,13 @@ from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.model.checkpoint import Checkpoint
 from scichain_wf.model.text import digest_text
 from scichain_wf.node import leftovers
+from scichain_wf.node.markers import Identity, Marker
 
 if TYPE_CHECKING:
     from scichain_wf.ledger.view import ChainView
 
 T = TypeVar("T")
-_HOLDER: Final = re.compile(r"process ([0-9]{1,9}) on ([^\s]{1,255})\n\Z")
-_STORAGE_PROCESS: Final = "scichain-stor"
+_WRITER: Final = re.compile(r"[0-9]{8}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,19 +137,15 @@ def _checkpoint(layout: ChainLayout) -> int | None:
 def _service(layout: ChainLayout) -> str:
     """Who serves the chain, if it is a living process of this host or somebody on another."""
     try:
-        with (layout.run_dir / "lock").open() as file:
-            found = _HOLDER.match(file.read(limits.NAME_CHARS_MAX))
-    except (OSError, UnicodeDecodeError):
+        newest = max(path for path in layout.writers.iterdir() if _WRITER.match(path.name))
+        marker = Marker.read(newest)
+    except (OSError, ValueError):
+        return ""  # nobody ever did
+    here = Identity.own()
+    if marker.state == "ended" or marker.who is None or marker.who.is_dead(here):
         return ""
-    if found is None:
-        return ""
-    if found[2] != socket.gethostname():
-        return f"{found[0].strip()}, if it still runs there" if (layout.run_dir / "storage").exists() else ""
-    try:
-        name = Path(f"/proc/{int(found[1])}/comm").read_text().strip()
-    except OSError:
-        return ""
-    return found[0].strip() if name == _STORAGE_PROCESS else ""
+    seen = (marker.who.boot, marker.who.namespace) == (here.boot, here.namespace)
+    return str(marker.who) if seen else f"{marker.who}, if it still runs there"
 
 
 def _waiting(directory: Path) -> int:

@@ -17,7 +17,7 @@ from scichain_wf.config import CHAIN_NAME, load_config
 from scichain_wf.errors import EXIT_OK, PeerError
 
 
-@click.command()
+@click.command(epilog="Example: scichain-wf storage --slots 4 --interface ib0")
 @click.option("--chain", type=click.Path(path_type=Path), metavar="DIR", help="Directory of the chain; made if new.")
 @click.option(
     "--slots",
@@ -27,7 +27,7 @@ from scichain_wf.errors import EXIT_OK, PeerError
 )
 @place_options
 @json_option
-def command(*, chain: Path | None, slots: int, interface: str, port_range: str | None, as_json: bool) -> int:
+def command(*, chain: Path | None, slots: int, interface: str | None, port_range: str | None, as_json: bool) -> int:
     """Run the storage node of a chain, for agents on several hosts, until SIGTERM or Ctrl-C.
 
     It keeps the chain and lets one agent per slot join: run `scichain-wf node --slot N` on each host that runs tasks.

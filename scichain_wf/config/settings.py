@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from scichain_wf import limits
-from scichain_wf.errors import DecodeError
+from scichain_wf.errors import ConfigError, DecodeError
 
+_HASH_POLICIES: Final = ("always", "cached", "size-mtime", "off")
+"""As `hooks.digests.HashPolicy`, which is a layer above."""
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}\Z")
 _DECIMAL: Final = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?\Z")
 _TRUTH: Final = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
@@ -27,6 +29,10 @@ class Config:
     nodes: int = 1
     strict: bool = False
     flush_timeout_s: float = 30.0
+    hash_policy: str = "cached"
+    redact: tuple[str, ...] = ()
+    interface: str = "127.0.0.1"
+    port_range: str | None = None
     trust_root: str | None = None
 
 
@@ -72,10 +78,46 @@ def _trust_root(value: object, _directory: Path) -> str:
     return value
 
 
+def _interface(value: object, _directory: Path) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= limits.NAME_CHARS_MAX:
+        raise ValueError
+    return value
+
+
+def _port_range(value: object, _directory: Path) -> str:
+    from scichain_wf.transport.interface import port_range
+
+    if not isinstance(value, str):
+        raise TypeError
+    try:
+        port_range(value)
+    except ConfigError:
+        raise ValueError from None
+    return value
+
+
 def _truth(value: object, _directory: Path) -> bool:
     if not isinstance(value, bool):
         raise TypeError
     return value
+
+
+def _hash_policy(value: object, _directory: Path) -> str:
+    if value not in _HASH_POLICIES:
+        raise ValueError
+    return str(value)
+
+
+def _patterns(value: object, _directory: Path) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > limits.REDACT_PATTERNS_MAX:
+        raise TypeError
+    if not all(isinstance(pattern, str) and 3 <= len(pattern) <= limits.NAME_CHARS_MAX for pattern in value):
+        raise ValueError
+    return tuple(value)
+
+
+def _patterns_of(text: str) -> object:
+    return [pattern for pattern in text.split(",") if pattern]
 
 
 def _truth_of(text: str) -> object:
@@ -128,6 +170,37 @@ SETTINGS: Final = (
         "How long the end of a run waits until everything is committed. What is not by then waits for the next run.",
         _number(limits.FLUSH_TIMEOUT_S_MIN, limits.FLUSH_TIMEOUT_S_MAX, float),
         _decimal_of,
+    ),
+    Setting(
+        "hash_policy",
+        f"one of {', '.join(f'`{policy}`' for policy in _HASH_POLICIES)}",
+        "How much of each input and output is read for its record: all of it each time; all of it unless it was read "
+        "before and has not changed since; size and time only; nothing. Without a digest `verify` cannot tell whether "
+        "a file is what a task made.",
+        _hash_policy,
+        str,
+    ),
+    Setting(
+        "redact",
+        f"an array of at most {limits.REDACT_PATTERNS_MAX} patterns, each of 3 to {limits.NAME_CHARS_MAX} characters",
+        "What is replaced by `[redacted]` in recorded commands and parameters, beside what usually is a secret. `*` "
+        "stands for anything but blanks and quotes. In the environment patterns are separated by commas.",
+        _patterns,
+        _patterns_of,
+    ),
+    Setting(
+        "interface",
+        "the name of a network interface, or an address of this host",
+        "Where `storage` and `node` listen for processes on other hosts (`ib0`, `eth0`, `10.0.0.7`).",
+        _interface,
+        str,
+    ),
+    Setting(
+        "port_range",
+        "a range of ports, for instance `20000-20100`",
+        "Which ports `storage` and `node` may listen on. Default: any.",
+        _port_range,
+        str,
     ),
     Setting(
         "trust_root",

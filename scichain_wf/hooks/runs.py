@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, cast
 
 from scichain_wf import __version__
-from scichain_wf.config import CHAIN_NAME, checked_nodes, load_config
+from scichain_wf.config import CHAIN_NAME, load_config
+from scichain_wf.config.settings import BY_NAME
 from scichain_wf.errors import ConfigError, SubmissionError
 from scichain_wf.hooks.artifacts import Artifact, Artifacts
 from scichain_wf.hooks.closing import not_recorded_line, problem_lines
@@ -40,8 +41,8 @@ class Run:
         chain: directory of the chain; default: configured, or `.scichain` in the current directory.
         nodes: agents of the embedded service; default: configured, or one.
         strict: fail rather than run what cannot be recorded.
-        hashing: how much of files is read (`always`, `cached`, `size-mtime`, `off`).
-        redact: patterns of secrets beside the usual ones (`hooks.redaction`).
+        hashing: how much of files is read (`always`, `cached`, `size-mtime`, `off`); default: configured, or `cached`.
+        redact: patterns of secrets beside the usual and the configured ones (`hooks.redaction`).
         command: the command line to record.
         quiet: print nothing but trouble.
 
@@ -60,18 +61,19 @@ class Run:
         chain: str | bytes | os.PathLike[str] | os.PathLike[bytes] | None = None,
         nodes: int | None = None,
         strict: bool = False,
-        hashing: str = HashPolicy.CACHED.value,
+        hashing: str | None = None,
         redact: Iterable[str] = (),
         command: Sequence[str] | None = None,
         quiet: bool = False,
     ) -> None:
         self.strict, self.quiet, self.complete = strict, quiet, False
-        self.redaction = Redaction(redact)
+        self._patterns = tuple(redact)
+        self.redaction = Redaction(self._patterns)
         try:
-            self._policy = HashPolicy(hashing)
+            self._policy = None if hashing is None else HashPolicy(hashing)
         except ValueError:
             raise ConfigError(f"hashing: {hashing!r} is not one of {', '.join(HashPolicy)}") from None
-        self._nodes = None if nodes is None else checked_nodes(nodes, "nodes")
+        self._nodes = None if nodes is None else _checked_nodes(nodes)
         self._chain = None if chain is None else Path(os.fsdecode(chain)).expanduser()
         self._command = list(sys.argv if command is None else command)
         self._pid = os.getpid()
@@ -151,12 +153,15 @@ class Run:
             identity = bytes.fromhex(run)
         except ValueError:
             raise SubmissionError(f"{RUN_VARIABLE} is not the id of a run: {run!r:.80}") from None
-        self.recorder, self.artifacts, self.user = join_run(identity, Path(chain_dir), Path.cwd(), self._policy)
+        self.recorder, self.artifacts, self.user = join_run(
+            identity, Path(chain_dir), Path.cwd(), self._policy or HashPolicy.CACHED
+        )
         return True
 
     def _start(self) -> None:
         here = Path.cwd()
         config = load_config(here)
+        self.redaction = Redaction((*self._patterns, *config.redact))
         plan = RunPlan(
             engine=ENGINE,
             directory=here,
@@ -164,8 +169,9 @@ class Run:
             nodes=self._nodes or config.nodes,
             command=self._command,
             settings={"strict": self.strict, **python_environment()},
-            hash_policy=self._policy,
+            hash_policy=self._policy or HashPolicy(config.hash_policy),
             redaction=self.redaction,
+            flush_timeout_s=config.flush_timeout_s,
         )
         session = self._session = RunSession.start(plan, may_spool=not self.strict)
         self.recorder, self.artifacts, self.user = session.recorder, session.artifacts, session.user
@@ -215,6 +221,14 @@ class State:
                 return
             cls.own = None
         run.__exit__(kind, error, trace)
+
+
+def _checked_nodes(nodes: int) -> int:
+    setting = BY_NAME["nodes"]
+    try:
+        return cast("int", setting.parse(nodes, Path()))
+    except (ValueError, TypeError):
+        raise ConfigError(f"nodes: {nodes!r:.80} is not {setting.expects}") from None
 
 
 def _renew_lock() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -106,6 +107,16 @@ def test_project_file_configures_a_run_and_a_mistake_in_it_stops_nothing(tmp_pat
     result = project.snakemake()
     assert result.returncode == 0
     assert "scichain.toml:1: there is no such setting; did you mean 'nodes'?" in result.stderr.splitlines()[-1]
+
+
+def test_project_file_says_what_is_hashed_and_what_is_secret(tmp_path: Path) -> None:
+    project = simple_project(tmp_path, SIMPLE.replace("cp {input} {output}", "cp {input} {output}; echo lab-4711 >&2"))
+    project.write("scichain.toml", "hash_policy = 'off'\nredact = ['lab-*']\n")
+    assert project.snakemake().returncode == 0
+    [task] = project.tasks()
+    assert [output["state"] for output in task["outputs"]] == ["unhashed"]
+    assert "lab-4711" not in json.dumps(task)
+    assert task["redacted"] == ["command"]
 
 
 def test_two_workflows_at_a_time_commit_to_the_service_that_is_up(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -23,6 +24,7 @@ from scichain_wf.client.spool import write_spool
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.transaction import RunId, Transaction
 from scichain_wf.node import leftovers, shm
+from scichain_wf.node.markers import Identity, State, first_line, second_line
 from tests.builders import ChainBuilder
 from tests.chains import DiskChain, small_chain
 from tests.generators import generator
@@ -89,23 +91,24 @@ def test_status_changes_nothing_and_works_on_a_copy_that_may_not_be_written(
     assert {path: path.stat().st_mtime_ns for path in chain.root.rglob("*")} == before
 
 
-@pytest.mark.parametrize(
-    ("lock", "said"),
-    [
-        ("", ""),
-        ("nonsense", ""),
-        ("process 1 on {host}\n", ""),
-        ("process 999999999 on {host}\n", ""),
-        ("process 12 on elsewhere\n", "process 12 on elsewhere, if it still runs there"),
-    ],
-)
-def test_service_is_named_only_if_it_may_be_alive(chain: DiskChain, lock: str, said: str) -> None:
-    import socket
+def marked(chain: DiskChain, who: Identity, state: State, number: int = 7) -> None:
+    chain.layout.writers.mkdir(exist_ok=True)
+    chain.layout.marker(number).write_bytes(first_line(who, 10.0) + second_line(state, 3))
 
-    (chain.root / "run").mkdir()
-    (chain.root / "run" / "storage").write_text("x")
-    (chain.root / "run" / "lock").write_text(lock.format(host=socket.gethostname()))
-    assert standing._service(chain.layout) == said
+
+def test_service_is_named_only_if_it_may_be_alive(chain: DiskChain) -> None:
+    assert standing._service(chain.layout) == ""
+    own = Identity.own()
+    marked(chain, own, "holding")
+    assert standing._service(chain.layout) == str(own)
+    marked(chain, replace(own, host="elsewhere", boot="another"), "claimed")
+    assert standing._service(chain.layout) == f"process {own.pid} on elsewhere, if it still runs there"
+    marked(chain, replace(own, started=1), "holding")
+    assert standing._service(chain.layout) == ""
+    marked(chain, own, "ended")
+    assert standing._service(chain.layout) == ""
+    chain.layout.marker(8).write_text("nonsense")
+    assert standing._service(chain.layout) == ""
 
 
 def test_watch_prints_a_line_per_look_where_there_is_no_terminal(chain: DiskChain, say: Say, shared: Path) -> None:

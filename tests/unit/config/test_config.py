@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scichain_wf import limits
-from scichain_wf.config import DEFAULT, SETTINGS, Config, load, load_config
+from scichain_wf.config import DEFAULT, SETTINGS, Config, load, load_config, settings
 from scichain_wf.errors import ConfigError
+from scichain_wf.hooks.digests import HashPolicy
 from tests.generators import generator
 
 ROOT = "sha256:" + "ab" * 32
@@ -98,6 +99,16 @@ def test_variables_that_a_run_sets_for_its_inner_processes_are_no_configuration(
     assert values(project, SCICHAIN_RUN_ID="x", SCICHAIN_RUN_CHAIN="y", SCICHAIN_DEBUG="1", OTHER="z") == Config()
 
 
+def test_patterns_in_the_environment_are_separated_by_commas(project: Path) -> None:
+    assert values(project, SCICHAIN_REDACT="lab-*,abc").redact == ("lab-*", "abc")
+    (project / "scichain.toml").write_text("redact = ['a,bc']\n")
+    assert values(project).redact == ("a,bc",)
+
+
+def test_policies_are_those_that_hooks_know() -> None:
+    assert {str(policy) for policy in HashPolicy} == set(settings._HASH_POLICIES)
+
+
 @pytest.mark.parametrize("text", ["true", "1", "Yes", "on"])
 def test_truth_in_the_environment_has_many_words(project: Path, text: str) -> None:
     assert values(project, SCICHAIN_STRICT=text).strict
@@ -126,6 +137,15 @@ def test_truth_in_the_environment_has_many_words(project: Path, text: str) -> No
         ("flush_timeout_s = nan", "number of seconds from 1 to"),
         ("flush_timeout_s = inf", "number of seconds"),
         ("flush_timeout_s = 0", "number of seconds"),
+        ("hash_policy = 'never'", "one of `always`, `cached`"),
+        ("hash_policy = ['off']", "one of"),
+        ("redact = 'abc*'", "array of at most"),
+        ("redact = ['ab']", "array of at most"),
+        ("redact = [3]", "array of at most"),
+        ("interface = ''", "name of a network interface"),
+        ("interface = 7", "name of a network interface"),
+        ("port_range = '7-3'", "range of ports"),
+        ("port_range = 20000", "range of ports"),
         ("trust_root = 'sha256:12'", "chain id"),
         ("trust_root = 12", "chain id"),
     ],

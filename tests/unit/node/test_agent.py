@@ -14,7 +14,7 @@ from scichain_wf.ledger.prepared import prepared
 from scichain_wf.model.certificate import Solution
 from scichain_wf.model.verdict import VerdictBatch
 from scichain_wf.node.agent import AgentNode, peer_event
-from scichain_wf.node.launch import Launch
+from scichain_wf.node.launch import Launch, agent_line
 from scichain_wf.transport.runca import RunAuthority
 from tests.builders import ChainBuilder
 
@@ -31,7 +31,8 @@ def build() -> ChainBuilder:
 def node(build: ChainBuilder, private: Path) -> Iterator[AgentNode]:
     """Slot 1, not running."""
     launch = Launch(build.chain, ChainLayout(private), build.authority, build.storage, build.epoch, build.epoch)
-    made = AgentNode(launch.agent_line(1, RunAuthority("test"), ("127.0.0.1", 1), []))
+    ticket = launch.ticket(1, RunAuthority("test"))
+    made = AgentNode(agent_line(ticket, ChainLayout(private), ("127.0.0.1", 1), "127.0.0.1", (0, 0), []))
     yield made
     made._tail.close()
 
