@@ -40,7 +40,8 @@ def hook(number: int, service: Service, run: bytes, told: Connection) -> None:
     records = Records(service.chain)
     bodies: list[object] = []
     sent: list[str] = []
-    while not told.poll(PAUSE_S):
+    parent = os.getppid()
+    while not told.poll(PAUSE_S) and os.getppid() == parent:
         task = records.task(f"hook{number}-{len(bodies)}")
         bodies.append(task)
         if recorder.emit(Kind.TASK, task.body, affinity=str(len(bodies))) is not Delivery.LOST:

@@ -77,7 +77,13 @@ def stopped_under_load(chain: Path, seed: int) -> tuple[Service, list[Transactio
     with emitting(service, records) as emitted:
         threading.Event().wait(random.Random(seed).uniform(0.05, 0.5))
         os.kill(service.pids["storage"], signal.SIGSTOP)
+        tasks = Path(f"/proc/{service.pids['storage']}/task")
+        wait_until(lambda: all(is_stopped(task / "stat") for task in tasks.iterdir()), "stop of every thread")
     return service, emitted
+
+
+def is_stopped(stat: Path) -> bool:
+    return stat.read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def woken(service: Service) -> None:
@@ -133,15 +139,17 @@ def test_a_storage_node_that_wakes_up_last_changes_nothing_that_anybody_sees(cha
 def test_a_ledger_that_is_damaged_is_not_taken_over(chain: Path) -> None:
     stopped, emitted = stopped_under_load(chain, 7)
     data = ChainLayout(chain).live_ledger() / "data.mdb"
-    whole = data.read_bytes()
+    whole = data.read_bytes()  # it is mapped: written in place, never cut
     links = re.compile(rb'("previous":"sha256:)(..)')
-    data.write_bytes(links.sub(lambda found: found[1] + (b"00" if found[2] != b"00" else b"11"), whole))
+    with data.open("r+b") as file:
+        file.write(links.sub(lambda found: found[1] + (b"00" if found[2] != b"00" else b"11"), whole))
     try:
         with pytest.raises(LedgerCorrupt, match=r"is damaged .* and was not taken over"):
             start(chain, 1, lease_s=LEASE_S)
         assert [path.name for path in (chain / "ledger").iterdir()] == ["00000001"]
     finally:
-        data.write_bytes(whole)
+        with data.open("r+b") as file:
+            file.write(whole)
         os.kill(stopped.pids["storage"], signal.SIGCONT)
         with pytest.raises(PeerError, match="code 3"):
             stopped.stop()
