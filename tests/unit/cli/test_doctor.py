@@ -124,7 +124,7 @@ def test_little_room_is_worth_a_word(tmp_path: Path) -> None:
         assert place(small)["room"].level is Level.WARN
 
 
-def test_mount_that_reports_every_file_as_another_is_told_by_its_name(tmp_path: Path) -> None:
+def test_fuse_mount_is_told_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     with mounted(tmp_path / "fuse", ["bindfs", str(tmp_path / "below"), str(tmp_path / "fuse")]) as fuse:
         checks = place(fuse)
