@@ -21,10 +21,7 @@ from scichain_wf.consensus import membership
 from scichain_wf.crypto.signing import SigningKey
 from scichain_wf.errors import DecodeError, LedgerCorrupt, LedgerError, VerificationError
 from scichain_wf.ledger.files import discard, os_failure, sync
-from scichain_wf.ledger.fsck import check
-from scichain_wf.ledger.isolate import Pool, result
 from scichain_wf.ledger.store import ChainStore
-from scichain_wf.ledger.walk import survey
 from scichain_wf.model.checkpoint import Checkpoint
 from scichain_wf.model.epoch import Epoch, Settings
 from scichain_wf.model.text import digest_text
@@ -81,6 +78,11 @@ def take_over(layout: ChainLayout, writer: Writer, waiting: Callable[[str], None
     """
     if writer.in_place or not layout.newest_ledger:
         return
+    # Only here: an ordinary start does not wait for these imports.
+    from scichain_wf.ledger.fsck import check
+    from scichain_wf.ledger.isolate import Pool, result
+    from scichain_wf.ledger.walk import survey
+
     source, target = layout.live_ledger(), layout.ledger_dir(writer.number)
     copy = target.with_name(f".{target.name}")
     try:

@@ -102,7 +102,7 @@ def test_ctrl_c_reaches_the_command_once_and_we_wait_for_it() -> None:
         file.write(b"end\n")
         while not seen.rstrip().endswith(b"1"):
             seen += file.read(100)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0  # before the terminal hangs up
 
 
 def test_the_command_finds_the_signals_of_a_fresh_program(tmp_path: Path) -> None:
