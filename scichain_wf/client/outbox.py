@@ -149,8 +149,16 @@ class _Handle:
 
     def ring(self, directory: Path) -> bool:
         """Wake the agent; False if there is none. A full queue means that it will wake anyway."""
-        if self._send():
+        try:
+            self.bell.send(b"!")
+        except BlockingIOError:
             return True
+        except OSError:
+            return self._looked_for(directory)
+        return True
+
+    def _looked_for(self, directory: Path) -> bool:
+        """Nobody heard: whether there is another agent by now; refused if the directory is not the same any more."""
         try:
             level = os.lstat(directory)
         except OSError as error:
@@ -159,13 +167,7 @@ class _Handle:
         if (level.st_dev, level.st_ino) != self.directory:
             raise self._left(directory)
         try:
-            self.bell.connect(os.path.join(directory, BELL))  # it may have come meanwhile
-        except OSError:
-            return False
-        return self._send()
-
-    def _send(self) -> bool:
-        try:
+            self.bell.connect(os.path.join(directory, BELL))
             self.bell.send(b"!")
         except BlockingIOError:
             return True

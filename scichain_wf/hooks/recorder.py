@@ -62,7 +62,7 @@ class Recorder:
     def emit(self, kind: Kind, body: JsonObject, affinity: str = "") -> Delivery:
         """Hand over one transaction; those of one `affinity` go to the same agent while it takes them."""
         try:
-            delivery = self._deliver(self._encoded(kind, body), self._first(affinity))
+            delivery = self._deliver(self._encoded(kind, body), affinity)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in here, the workflow goes on (HOOK-1)
             self.problem(f"a {kind} record was not kept: {str(error) or type(error).__name__}")
             delivery = Delivery.LOST
@@ -100,9 +100,6 @@ class Recorder:
             self._lock, self._pid = threading.Lock(), os.getpid()
         return self._lock
 
-    def _first(self, affinity: str) -> int:
-        return zlib.crc32(affinity.encode("utf-8", "replace")) if len(self._writers) > 1 else 0
-
     def _encoded(self, kind: Kind, body: JsonObject) -> bytes:
         while True:
             time_us = time.time_ns() // 1_000
@@ -115,10 +112,9 @@ class Recorder:
                     raise
                 body = smaller
 
-    def _deliver(self, data: bytes, start: int) -> Delivery:
+    def _deliver(self, data: bytes, affinity: str) -> Delivery:
         refusals: list[ScichainError] = []
-        for turn in range(len(self._writers)):
-            writer = self._writers[(start + turn) % len(self._writers)]
+        for writer in self._in_turn(affinity):
             for _ in range(2):  # the second try meets a directory that the agent made anew
                 try:
                     writer.append(data)
@@ -132,6 +128,14 @@ class Recorder:
         if refusals and not self.detour:
             self.detour = str(refusals[0])
         return Delivery.SPOOL
+
+    def _in_turn(self, affinity: str) -> list[OutboxWriter]:
+        """All writers; those of one affinity begin with the same one."""
+        writers = self._writers
+        if len(writers) < 2:
+            return writers
+        first = zlib.crc32(affinity.encode("utf-8", "replace")) % len(writers)
+        return writers[first:] + writers[:first]
 
 
 def new_run_id() -> RunId:

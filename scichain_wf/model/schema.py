@@ -235,7 +235,7 @@ class Record:
                 check(item)
             except Mismatch as mismatch:
                 raise mismatch.at(name) from None
-        if not self._required <= value.keys():
+        if len(value) < len(checks) and not self._required <= value.keys():
             raise Mismatch(f"missing {', '.join(sorted(self._required - value.keys()))}")
 
     @cached_property

@@ -108,6 +108,7 @@ def test_patterns_are_bounded_in_number() -> None:
         Redaction(["abc*"] * (limits.REDACT_PATTERNS_MAX + 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",
     [
