@@ -64,9 +64,9 @@ VERDICTS_PER_BATCH_MAX: Final = 4_096
 CERTIFICATE_BYTES_MAX: Final = 16 << 20
 """A quorum certificate of SLOTS_MAX // 2 + 1 votes, each with its Merkle path, in canonical form."""
 ANNOTATIONS_PER_LINK_MAX: Final = 4 * BLOCK_TRANSACTIONS_MAX
-LINK_BYTES_MAX: Final = 4 << 20
+LINK_BYTES_MAX: Final = 8 << 20
 REASONS_PER_ANNOTATION_MAX: Final = 8
-"""Reasons spelled out for one transaction; the rest is counted."""
+"""Reasons spelled out for one mark of a transaction, which has two with reasons at most; the rest is counted."""
 REASON_URI_CHARS_MAX: Final = 200
 """A URI inside a reason is cut here: a full block of contested transactions still fits a link."""
 CONTESTED_WINDOW: Final = 256
@@ -349,7 +349,8 @@ if not (
     and 2**PROOF_NODES_MAX > INTEGER_MAX
     and TAIL_BYTES_MIN <= TAIL_BYTES_DEFAULT
     and CERTIFICATE_BYTES_MAX < RECEIPT_BYTES_MAX
-    and BLOCK_TRANSACTIONS_MAX * (REASONS_PER_ANNOTATION_MAX + 1) * (REASON_URI_CHARS_MAX + 120) < LINK_BYTES_MAX
+    and 2 * BLOCK_TRANSACTIONS_MAX * (REASONS_PER_ANNOTATION_MAX + 1) * (REASON_URI_CHARS_MAX + 120) < LINK_BYTES_MAX
+    and LINK_BYTES_MAX + BLOCK_BYTES_MAX < FRAME_BYTES_MAX
     and 2 * HEARTBEAT_S < SILENCE_S_MAX
     and RECONNECT_S < RECONNECT_S_MAX
     and HELLO_BYTES_MAX < FRAME_BYTES_MAX < SEND_QUEUE_BYTES_MAX

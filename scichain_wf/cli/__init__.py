@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = run(arguments) if asked is None else _complete(asked)
         sys.stdout.flush()
     except BrokenPipeError:
-        # `scichain-wf ... | head`: the reader has seen enough. That the verdict was not reached is no "verified".
+        # `scichain-wf ... | head`: the reader has seen enough. What was not read to its end is no "verified".
+        code = code or errors.EXIT_INCOMPLETE
         _discard_stdout()
     except KeyboardInterrupt:
         _say("interrupted")

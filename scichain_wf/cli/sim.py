@@ -170,7 +170,8 @@ class _Runs:
         finally:
             self._wall_s += time.perf_counter() - begun
             self._cpu_s += time.process_time() - cpu
-            self.outcomes.append(Outcome(scenario, world.result()))
+            if world.kernel.events:  # else it was interrupted before there was anything
+                self.outcomes.append(Outcome(scenario, world.result()))
         if found is None:
             return True
         try:
@@ -222,7 +223,7 @@ def _rest_s(world: World, found: Violation) -> float:
 
 def _live(world: World) -> AbstractContextManager[object]:
     """What a run has come to, on standard error, if that is a terminal. The run does not know that it is watched."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         return nullcontext()
     from rich.console import Console
     from rich.live import Live

@@ -282,7 +282,7 @@ class Agent:
             self._replica.apply(link, block)
             self._effects += self._helper.stop(link.block)
             self._author.linked(link, block, now)
-            self._validator.grown(self.height, link.block)
+            self._validator.grown(self.height, block)
             if roster is not None:
                 self._enter(roster, now)
             self._judged(now)
@@ -384,7 +384,8 @@ class Agent:
 
     def _concerned(self, batch: VerdictBatch) -> list[tuple[Proposal, int]]:
         """Own blocks that a batch is about, each with the entry's place."""
-        return [(own, index) for identity, own in self._author.blocks.items() for index in batch.about(identity)]
+        own = self._author.blocks.items()  # a liar may name a block any number of times: two convict it
+        return [(proposal, index) for identity, proposal in own for index in batch.about(identity)[:2]]
 
     def _drop(self, reason: str) -> None:
         """Count why an input was dropped; "" if it was not."""

@@ -50,7 +50,7 @@ class Author:
         drafter: what is not in a block yet.
         offset_us: wall clock minus `now`.
         storage_up: whether storage can be sent to.
-        suspects: slots of which storage once found a vote that does not hold; see `certify.refusal`.
+        suspects: slots of which storage once found a vote that does not hold, for good; see `certify.refusal`.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Author:
             return "answer replayed"
         self._effects += proposal.answered(answer, self.storage_up, now)
         if proposal.is_rejected:
-            self._draft_anew(proposal, answer.reason, now)
+            self._draft_anew(proposal, answer, now)
             return ""
         if proposal.wants_votes:
             self.suspects.update(answer.slots)
@@ -231,19 +231,22 @@ class Author:
         self._effects += [SendPeer(slot, message) for slot in self._reach.targets(self._reach.slot)]
         self._judge(proposal.block, now)
 
-    def _draft_anew(self, proposal: Proposal, reason: str, now: float) -> None:
-        """The block is dead, its transactions are not: into a new block, a bounded number of times."""
+    def _draft_anew(self, proposal: Proposal, answer: messages.Answer, now: float) -> None:
+        """The block is dead, its transactions are not: into a new block, a bounded number of times if it was refused.
+
+        One that was outdated only came too late: the next is made of what holds now.
+        """
         self._remove(proposal)
         lost = []
         for item in proposal.items:
-            count = self._redrafts.pop(item.id, 0) + 1
+            count = self._redrafts.pop(item.id, 0) + (answer.answer == "refused")
             if count <= limits.REDRAFTS_MAX:
                 self._redrafts[item.id] = count
                 self.drafter.add(item, now)
             elif not item.own:
                 lost.append(item.id)
         if lost:
-            self._effects.append(GivenUp(tuple(lost), reason))
+            self._effects.append(GivenUp(tuple(lost), answer.reason))
 
     def _remove(self, proposal: Proposal) -> None:
         del self.blocks[proposal.block.block.id]

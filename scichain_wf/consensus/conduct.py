@@ -3,9 +3,10 @@
 A contested input is one slot's word against another's: either the reader states a content that the file never had, or
 who recorded the file did not make it. Nothing in the chain tells which. So what a slot states counts against it only
 as far as it contradicts more slots than can be liars: the f of them that it contradicts most are left out, with
-f = ⌊(N−1)/2⌋. An honest slot contradicts liars only, hence f at most, and no liar can have it slowed, whatever it
-claims to have made. A liar that contradicts no more than f slots is not slowed either; its transactions are marked
-like any other's. What a slot recorded itself is never left out.
+f = ⌊(N−1)/2⌋. So whatever liars claim to have made, they have no honest slot slowed that reads it. A liar that
+contradicts no more than f slots is not slowed either; its transactions are marked like any other's. What a slot
+recorded itself is never left out: it changes its files and keeps that to itself. Where somebody else did so to files
+that it recorded first, or to those of more than f slots, who reads them is slowed, too; slowed, and not stopped.
 """
 
 from __future__ import annotations

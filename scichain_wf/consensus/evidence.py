@@ -125,7 +125,8 @@ class Witness:
     def compare(self, before: Vote | None, vote: Vote, roster: Roster, now: float) -> None:
         """A slot said something of a block of which it had said something `before`."""
         slot, key = vote.header.slot, roster.keys[vote.header.slot]
-        if before is not None and contradict(before, vote, key):
+        is_new = ("verdict", key.fingerprint) not in self._reported
+        if before is not None and is_new and contradict(before, vote, key):
             pair = vote_statement(before), vote_statement(vote)
             self.report("verdict", pair, slot, key.fingerprint, roster.epoch.slots, now)
 

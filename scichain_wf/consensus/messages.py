@@ -48,7 +48,7 @@ _EXTEND: Final = Record(
     }
 )
 _ANSWER: Final = Record(
-    {"block": DIGEST, "answer": Choice("bad-votes", "refused", "wait")},
+    {"block": DIGEST, "answer": Choice("bad-votes", "outdated", "refused", "wait")},
     {"slots": Array(ORDINAL, limits.SLOTS_MAX), "reason": FREE_TEXT},
 )
 

@@ -132,11 +132,18 @@ class Proposal:
         self._solution = solution
 
     def proposed(self, roster: Roster, is_relayed: bool, now: float) -> None:
-        """The block was sent to every slot of `roster`, or is relayed to them (`dissemination`)."""
+        """The block was sent to every slot of `roster`, or is relayed to them (`dissemination`).
+
+        Where epoch follows epoch, the first deadline holds: else a slot that keeps booting would keep all from ending.
+        """
+        patient_until = self._proposed + self._timing.patience_s if self.state is State.PROPOSED else None
         self._move(Move.PROPOSE)
         self._tally = certify.Tally(roster, self.block.block.id)
         self._reminds = is_relayed
-        self._wait(now)
+        if patient_until is None:
+            self._wait(now)
+        else:
+            self.deadline = min(now + self._timing.deadline_s / (2 if is_relayed else 1), patient_until)
 
     def is_outdated(self, roster: Roster) -> bool:
         """Whether the votes it waits for, or would be sent with, are of an epoch that is over, or never asked for."""
@@ -183,8 +190,8 @@ class Proposal:
         """Storage did not append the block. What is out of place is ignored: channels may repeat themselves."""
         if self.state not in (State.CERTIFIED, State.EXTENDING):
             return ()
-        if answer.answer == "bad-votes" and self.state is State.CERTIFIED:
-            return self._doubted(answer.slots, storage_up, now)
+        if answer.answer == "bad-votes":
+            return self._doubted(answer.slots, storage_up, now) if self.state is State.CERTIFIED else ()
         if answer.answer == "wait":
             self._park(now)
             return ()

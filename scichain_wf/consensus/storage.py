@@ -203,6 +203,9 @@ class Storage:
                 raise VerificationError("another block of this sequence number is committed")
             roster.check_block(candidate.block)
             _check_place(block, roster, chain)
+            outdated = _outdated(candidate, roster, chain)
+            if outdated:
+                return messages.Answer(block.id, "outdated", reason=outdated)
             roster.check_solution(block, candidate.solution)
         except VerificationError as error:
             return _refused(candidate.block, str(error))
@@ -247,8 +250,8 @@ class Storage:
         block, roster = candidate.block.block, self._roster
         if roster is None:
             return [self._put_off(slot, block.id, "no epoch is in force yet")]
-        if not self._is_member(slot):
-            return []
+        if slot not in roster.keys:
+            return [self._put_off(slot, block.id, "not a member")]
         if roster.slot_of(block.header.proposer) != slot:
             # Else a liar could bring others' blocks first and spoil them: they would be given the answer to that.
             return [self._refuse(slot, candidate.block, "the block is not of the slot that brings it")]
@@ -278,8 +281,8 @@ class Storage:
         if self._halted:
             return [self._put_off(slot, block.id, self._halted)]
         if isinstance(result, messages.Answer):
-            if result.answer == "refused":
-                self.dropped["refused"] += 1
+            if result.answer in ("outdated", "refused"):
+                self.dropped[result.answer] += 1
             return [SendSlot(slot, result)]
         if isinstance(result, Already):  # everybody was told: whoever asks again has not heard it
             return [SendSlot(slot, messages.Committed(result.link, block))]
@@ -353,21 +356,29 @@ class Storage:
 
 
 def _check_place(block: Block, roster: Roster, chain: WholeChain) -> None:
-    """The block's parent is a link, not too old where that matters, and its difficulty follows from it (decision 4)."""
+    """The block's parent is a link, and its difficulty is what follows from it (decision 4)."""
     header, epoch = block.header, roster.epoch
     if chain.link_hash(header.parent_height) != header.parent:
         raise VerificationError("the parent is not a committed link")
     rule, mining = epoch.settings.difficulty, epoch.settings.mining
-    if difficulty.is_outdated(rule, header.parent_height, chain.head_height(), chain.link_time_us):
-        raise VerificationError(
-            f"the parent, link {header.parent_height}, is more than {limits.PARENT_AGE_US_MAX // 1_000_000} s older "
-            "than the newest link, and the difficulty follows from it"
-        )
     wanted = difficulty.expected(rule, mining, epoch.slots, header.parent_height, chain.link_time_us)
     if header.difficulty != wanted:
         raise VerificationError(
             f"the block's difficulty is {header.difficulty}; on link {header.parent_height} it has to be {wanted}"
         )
+
+
+def _outdated(candidate: Candidate, roster: Roster, chain: WholeChain) -> str:
+    """Why the block came too late, through no fault of its transactions, or ""."""
+    header, solution, rule = candidate.block.block.header, candidate.solution, roster.epoch.settings.difficulty
+    if difficulty.is_outdated(rule, header.parent_height, chain.head_height(), chain.link_time_us):
+        return (
+            f"the parent, link {header.parent_height}, is more than {limits.PARENT_AGE_US_MAX // 1_000_000} s older "
+            "than the newest link, and the difficulty follows from it"
+        )
+    if solution is not None and solution.solver != header.proposer and roster.slot_of(solution.solver) is None:
+        return "who solved its puzzle has another key by now"
+    return ""
 
 
 def _one_each(votes: tuple[Vote, ...], roster: Roster) -> tuple[Vote, ...]:

@@ -1,9 +1,12 @@
 """Judging the blocks of others (SciChain Protocol 2, lines 2-9), at once and without waiting.
 
 Rules: VALID at most once per (proposer key, sequence) (SAFE-2): keys are made at boot and die with the process, so a
-restart cannot forget a vote that still counts. A verdict names the head it was given at; when the ledger has grown,
-what was UNKNOWN or INVALID is judged again and a changed verdict is sent. A verdict counts in its epoch only: in the
-next one everything that is not linked is judged again. Verdicts of one tick share one signature.
+restart cannot forget a vote that still counts. A verdict names the head it was given at; when the ledger knows all
+that an UNKNOWN or INVALID hung on, the block is judged again and a changed verdict is sent. A verdict counts in its
+epoch only: in the next one everything that is not linked is judged again. Verdicts of one tick share one signature.
+
+Who makes a block that stays INVALID must not have it judged with every link: each input it hangs on is struck off once,
+and between two whole judgements all of them are.
 
 VALID and INVALID of one block at one head would convict this node (`evidence.contradict`). What is decided at a head
 stays so, since a `NodeLedger` only gains answers there; where a vote was forgotten, the answer is UNKNOWN.
@@ -14,7 +17,7 @@ The puzzle is not judged: storage checks it, votes ignore it.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from scichain_wf import limits
@@ -55,6 +58,22 @@ class _Judged:
     block: ParsedBlock
     refusal: str
     entry: Entry
+    hung: list[validity.Hung] = field(default_factory=list)
+
+    def is_free(self, recorded: set[str | bytes] | None, ledger: NodeLedger) -> bool:
+        """Strike off, from the end, what the verdict hangs on no more; returns whether nothing is left.
+
+        Args:
+            recorded: URIs and transaction ids that `ledger` learned of; None where it may have learned anything.
+            ledger: what is known now.
+        """
+        if recorded is not None and self.hung:
+            last = self.hung[-1]
+            if recorded.isdisjoint((last.item["uri"], self.block.leaves[last.transaction])):
+                return False
+        while self.hung and not self.hung[-1].holds(self.block, ledger):
+            self.hung.pop()
+        return not self.hung
 
 
 class Validator:
@@ -73,7 +92,7 @@ class Validator:
         self._batch = 0
         self._seen: Shares[bytes, _Judged] = Shares(limits.REMEMBERED_BYTES_MAX, limits.REMEMBERED_BLOCKS_MAX)
         self._pending: dict[bytes, _Judged] = {}  # of those, what the next batch says
-        self._open: dict[bytes, _Judged] = {}  # of those, what was not VALID and may still become so
+        self._open: dict[bytes, _Judged] = {}  # of those, what was not VALID and what the ledger learns may make so
         self._ahead: Shares[tuple[int, bytes], ParsedBlock] = Shares(
             limits.REMEMBERED_BYTES_MAX, limits.BLOCKS_AHEAD_MAX
         )
@@ -129,20 +148,22 @@ class Validator:
                 refusal = str(error)
             self._heed(slot, block)
             judged = _Judged(slot, block, refusal, Entry(identity, Verdict.UNKNOWN))
-        self._say(judged, self._entry(judged, height))
+        self._decide(judged, height)
+        self._pending[identity] = judged
         for gone in self._seen.put(identity, slot, judged, _size(block)):
             self._forget(gone)  # with what was not said yet: its proposer's deadline takes over
         return ""
 
-    def grown(self, height: int, linked: bytes | None) -> None:
-        """The ledger knows more (a head at `height` over block `linked`, or a past): judge again what was not VALID."""
+    def grown(self, height: int, linked: ParsedBlock | None) -> None:
+        """The ledger knows more (a head at `height` over block `linked`, or a past): judge again what it may change."""
+        recorded: set[str | bytes] | None = None
         if linked is not None:
-            self._seen.discard(linked)
-            self._forget(linked)
+            self._seen.discard(linked.block.id)
+            self._forget(linked.block.id)
+            recorded = {uri for value in linked.parsed for uri, _ in validity.outputs(value)} | set(linked.leaves)
         for judged in list(self._open.values()):
-            entry = self._entry(judged, height)
-            if entry != judged.entry:
-                self._say(judged, entry)
+            if judged.is_free(recorded, self._ledger) and self._decide(judged, height):
+                self._pending[judged.entry.block] = judged
 
     def restated(self, roster: Roster, height: int) -> None:
         """Another epoch is in force: votes of the one before count no more, so everything is judged under it."""
@@ -165,27 +186,40 @@ class Validator:
         signature = self._key.sign(Domain.VERDICT_BATCH, header.encode())
         return VerdictBatch(header, signature, entries), slots
 
-    def _entry(self, judged: _Judged, height: int) -> Entry:
+    def _decide(self, judged: _Judged, height: int) -> bool:
+        """Judge a block, whole; returns whether the verdict is another than before."""
+        before = judged.entry
+        judged.entry, hung = self._entry(judged, height)
+        if hung is None:
+            self._open.pop(judged.entry.block, None)
+        else:
+            judged.hung = hung
+            self._open[judged.entry.block] = judged
+        return judged.entry != before
+
+    def _entry(self, judged: _Judged, height: int) -> tuple[Entry, list[validity.Hung] | None]:
+        """What to say of a block, and the inputs it hangs on; None where nothing that the ledger learns changes it."""
         block, header = judged.block.block, judged.block.block.header
+        unknown = Entry(block.id, Verdict.UNKNOWN)
         if judged.refusal:
-            return _invalid(block.id, judged.refusal)
+            return _invalid(block.id, judged.refusal), None
         if header.parent_height > height:
-            return Entry(block.id, Verdict.UNKNOWN)  # this node lags behind the proposer
+            return unknown, []  # this node lags behind the proposer
         parent = self._ledger.link_hash(header.parent_height)
         if parent is not None and parent != header.parent:
-            return _invalid(block.id, "the parent is not the link at its height")
+            return _invalid(block.id, "the parent is not the link at its height"), None
         votes = self._voted[header.proposer]
         if votes.forgot(header.sequence):
-            return Entry(block.id, Verdict.UNKNOWN)  # whatever was said of it: this does not contradict it
+            return unknown, None  # whatever was said of it: this does not contradict it
         if not votes.allows(header.sequence, block.id):
-            return _invalid(block.id, "another block of this sequence number was found valid before")
+            return _invalid(block.id, "another block of this sequence number was found valid before"), None
         judgement = validity.judge(judged.block, self._ledger)
         if judgement.conflict:
-            return Entry(block.id, Verdict.INVALID, judgement.reasons_digest())
+            return Entry(block.id, Verdict.INVALID, judgement.reasons_digest()), list(judgement.hung)
         if judgement.unknown:
-            return Entry(block.id, Verdict.UNKNOWN)
+            return unknown, list(judgement.hung)
         votes.cast(header.sequence, block.id)
-        return Entry(block.id, Verdict.VALID)
+        return Entry(block.id, Verdict.VALID), None
 
     def _heed(self, slot: int, block: ParsedBlock) -> None:
         """A block whose signature holds was seen, perhaps for the first time."""
@@ -193,14 +227,6 @@ class Validator:
         other = self._witness.second_header(block.block)
         if other is not None:
             self.equivocations.append((slot, other, header_statement(block.block)))
-
-    def _say(self, judged: _Judged, entry: Entry) -> None:
-        judged.entry = entry
-        self._pending[entry.block] = judged
-        if entry.verdict is Verdict.VALID:
-            self._open.pop(entry.block, None)
-        else:
-            self._open[entry.block] = judged
 
     def _forget(self, identity: bytes) -> None:
         self._open.pop(identity, None)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from scichain_wf import limits
 from scichain_wf.crypto.hashing import Domain, digest
@@ -75,6 +75,28 @@ class ParsedBlock(Protocol):
         """Their ids."""
 
 
+class Hung(NamedTuple):
+    """An input that a judgement hangs on.
+
+    Attributes:
+        transaction: its place in the block.
+        item: the input, as parsed.
+        known: OTHER where it makes the transaction contested, UNKNOWN where it could not be decided.
+    """
+
+    transaction: int
+    item: dict[str, str]
+    known: Known
+
+    def holds(self, block: ParsedBlock, ledger: Lookup) -> bool:
+        """Whether, after `ledger` grew, the judgement of `block` still hangs on it: then the verdict is the same."""
+        key = bytes.fromhex(cast("str", block.parsed[self.transaction]["key"]))
+        if ledger.contains(key, block.leaves[self.transaction]):
+            return False
+        known = ledger.lookup(self.item["uri"], digest_bytes(self.item["digest"]))
+        return known is Known.UNKNOWN or (self.known is Known.OTHER and known in (Known.OTHER, Known.NEW))
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What V3 and V4 found.
@@ -83,11 +105,13 @@ class Judgement:
         annotations: by transaction.
         unknown: not everything could be decided.
         contradicted: for each contested transaction, in order, the artifact of its first input that makes it so.
+        hung: every input that makes it a conflict; where there is none, every one that could not be decided.
     """
 
     annotations: tuple[Annotation, ...] = ()
     unknown: bool = False
     contradicted: tuple[str, ...] = ()
+    hung: tuple[Hung, ...] = ()
 
     @property
     def conflict(self) -> bool:
@@ -105,18 +129,18 @@ class Judgement:
 
 @dataclass(slots=True)
 class _Block:
-    """What earlier transactions of the block being judged added, and what they contradicted."""
+    """What earlier transactions of the block being judged added, and the inputs that are against it."""
 
     ids: set[tuple[bytes, bytes]] = field(default_factory=set)
     keys: set[bytes] = field(default_factory=set)
     versions: dict[str, set[bytes | None]] = field(default_factory=dict)
-    contradicted: list[str] = field(default_factory=list)
+    contested: list[Hung] = field(default_factory=list)
+    undecided: list[Hung] = field(default_factory=list)
 
 
 def judge(block: ParsedBlock, ledger: Lookup) -> Judgement:
     """V3 and V4 for every transaction of `block`, in order."""
     annotations: list[Annotation] = []
-    unknown = False
     earlier = _Block()
     for index, (value, leaf) in enumerate(zip(block.parsed, block.leaves, strict=True)):
         key = bytes.fromhex(cast("str", value["key"]))
@@ -124,15 +148,16 @@ def judge(block: ParsedBlock, ledger: Lookup) -> Judgement:
             annotations.append(Annotation(index, Mark.DUPLICATE))
             continue
         if value["kind"] == Kind.TASK:
-            found, undecided = _judge_task(index, cast("JsonObject", value["body"]), earlier, ledger)
-            annotations += found
-            unknown = unknown or undecided
+            annotations += _judge_task(index, cast("JsonObject", value["body"]), earlier, ledger)
         if key in earlier.keys or ledger.clashes(key, leaf):
             annotations.append(Annotation(index, Mark.KEY_CLASH))
         earlier.ids.add((key, leaf))
         earlier.keys.add(key)
     ordered = sorted(annotations, key=lambda a: (a.index, a.mark))
-    return Judgement(tuple(ordered), unknown, tuple(earlier.contradicted))
+    first = {hung.transaction: hung.item["uri"] for hung in reversed(earlier.contested)}
+    contradicted = tuple(first[index] for index in sorted(first))
+    hung = tuple(earlier.contested or earlier.undecided)
+    return Judgement(tuple(ordered), bool(earlier.undecided), contradicted, hung)
 
 
 def outputs(value: JsonObject) -> list[tuple[str, bytes | None]]:
@@ -143,10 +168,9 @@ def outputs(value: JsonObject) -> list[tuple[str, bytes | None]]:
     return [(item["uri"], digest_bytes(item["digest"]) if "digest" in item else None) for item in body["outputs"]]
 
 
-def _judge_task(index: int, body: JsonObject, earlier: _Block, ledger: Lookup) -> tuple[list[Annotation], bool]:
+def _judge_task(index: int, body: JsonObject, earlier: _Block, ledger: Lookup) -> list[Annotation]:
     contested: list[str] = []
     unresolved: list[str] = []
-    unknown = False
     for item in cast("list[dict[str, str]]", body["inputs"]):
         if "digest" not in item:
             continue  # it states no content that could be traced
@@ -155,11 +179,10 @@ def _judge_task(index: int, body: JsonObject, earlier: _Block, ledger: Lookup) -
             continue
         known = _known(item["uri"], digest_bytes(item["digest"]), earlier, ledger)
         if known is Known.OTHER:
-            if not contested:
-                earlier.contradicted.append(item["uri"])
+            earlier.contested.append(Hung(index, item, known))
             contested.append(f"{_shown(item['uri'])}: no recorded version has {item['digest']}")
         elif known is Known.UNKNOWN:
-            unknown = True
+            earlier.undecided.append(Hung(index, item, known))
         elif known is Known.NEW and item.get("origin", "").startswith("task:"):
             unresolved.append(f"{_shown(item['uri'])}: its producer is not recorded")
     for output in cast("list[dict[str, str]]", body["outputs"]):
@@ -170,7 +193,7 @@ def _judge_task(index: int, body: JsonObject, earlier: _Block, ledger: Lookup) -
         found.append(Annotation(index, Mark.CONTESTED, _bounded(contested)))
     if unresolved:
         found.append(Annotation(index, Mark.UNRESOLVED, _bounded(unresolved)))
-    return found, unknown
+    return found
 
 
 def _known(uri: str, wanted: bytes, earlier: _Block, ledger: Lookup) -> Known:

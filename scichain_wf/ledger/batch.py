@@ -15,6 +15,7 @@ from scichain_wf.crypto import merkle
 from scichain_wf.errors import InvariantViolation, LedgerCorrupt
 from scichain_wf.ledger import keys
 from scichain_wf.ledger.keys import PROPOSAL, height_key, node_key, position
+from scichain_wf.ledger.standing import Standings
 from scichain_wf.ledger.view import ChainView
 from scichain_wf.model.certificate import certificate_digest
 from scichain_wf.model.link import Annotation, Link, Mark, Mode
@@ -157,6 +158,7 @@ class AppendBatch(ChainView):
         self._put_rows(keys.TRANSACTIONS, self._dbs.transactions, transactions)
         self._put_rows(keys.RUNS, self._dbs.runs, runs)
         self._put_rows(keys.ARTIFACTS, self._dbs.artifacts, artifacts)
+        self._standings = Standings()
         for index in skipped:
             known = self.contains(prepared.entries[index][0], prepared.leaves[index])
             _hold(known, "transaction {0} is marked a duplicate and is none", index)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from scichain_wf.ledger.keys import successor
+from scichain_wf.crypto.hashing import DIGEST_BYTES
+from scichain_wf.errors import LedgerCorrupt
+from scichain_wf.ledger.keys import ARTIFACTS, OUTPUT, successor
 
 if TYPE_CHECKING:
     from scichain_wf.ledger.engine import Cursor
@@ -26,26 +28,56 @@ class Standing(StrEnum):
     """Not decidable from the tail and its filter."""
 
 
-def standing(cursor: Cursor, key: bytes, digest: bytes) -> Standing:
-    """What the `artifacts` index under `cursor` says, from the newest version backwards; never `UNKNOWN`.
+class Standings:
+    """What the `artifacts` index says of artifacts, remembered: to be thrown away when the index grows.
 
-    Args:
-        cursor: of the index.
-        key: `keys.uri_key` of the artifact.
-        digest: 32 bytes; an empty one is never `KNOWN`.
+    Whoever asks about anything but the newest version has all of them read, once: a block may name an artifact with
+    many versions many times.
     """
-    seen = Standing.NEW
-    found = cursor.prev() if cursor.set_range(successor(key)) else cursor.last()
-    while found and bytes(cursor.key()[: len(key)]) == key:  # no URI's key continues into another's
-        value = bytes(cursor.value())
-        if value and value == digest:
+
+    def __init__(self) -> None:
+        self._digests: dict[bytes, set[bytes]] = {}
+
+    def of(self, cursor: Cursor, key: bytes, digest: bytes) -> Standing:
+        """What the index under `cursor` says; never `UNKNOWN`.
+
+        Args:
+            cursor: of the index.
+            key: `keys.uri_key` of the artifact.
+            digest: 32 bytes.
+
+        Raises:
+            LedgerCorrupt: a version is malformed.
+        """
+        digests = self._digests.get(key)
+        if digests is None:
+            if _is_newest(cursor, key, digest):
+                return Standing.KNOWN
+            digests = _digests(cursor, key)
+            if not digests:
+                return Standing.NEW
+            self._digests[key] = digests
+        if digest in digests:
             return Standing.KNOWN
-        if not value:
-            seen = Standing.UNHASHED
-        elif seen is Standing.NEW:
-            seen = Standing.OTHER
-        found = cursor.prev()
-    return seen
+        return Standing.UNHASHED if b"" in digests else Standing.OTHER
+
+
+def _is_newest(cursor: Cursor, key: bytes, digest: bytes) -> bool:
+    found = cursor.prev() if cursor.set_range(successor(key)) else cursor.last()
+    return found and cursor.key()[: -OUTPUT.size] == key and cursor.value() == digest
+
+
+def _digests(cursor: Cursor, key: bytes) -> set[bytes]:
+    """Digests of every version; an empty one stands for those without."""
+    digests: set[bytes] = set()
+    for name, value in cursor.iternext() if cursor.set_range(key) else ():
+        if name[: len(key)] != key:
+            break
+        if len(name) == len(key) + OUTPUT.size:  # else it belongs to another URI
+            digests.add(bytes(value))
+    if any(len(digest) not in (0, DIGEST_BYTES) for digest in digests):
+        raise LedgerCorrupt(f"{ARTIFACTS}: the digest of a version of {key!r} is malformed")
+    return digests
 
 
 def clashes(cursor: Cursor, key: bytes, transaction: bytes) -> bool:

@@ -30,7 +30,7 @@ from scichain_wf.ledger.batch import annotations_of, index_rows
 from scichain_wf.ledger.filter import SALT_BYTES, MembershipFilter
 from scichain_wf.ledger.keys import OUTPUT, U64, height_key, uri_key
 from scichain_wf.ledger.prepared import PreparedBlock, prepared
-from scichain_wf.ledger.standing import Standing, clashes, standing
+from scichain_wf.ledger.standing import Standing, Standings, clashes
 from scichain_wf.ledger.tailfile import NoRoom, TailFile
 from scichain_wf.model.block import Block
 from scichain_wf.model.link import Link, Mark
@@ -66,6 +66,7 @@ class LedgerTail:
         self._held: dict[bytes, tuple[bytes, int]] = {}  # block id: peer and size
         self._peers: dict[bytes, int] = {}
         self._head, self._first = self._stored()
+        self._standings = Standings()
         self._load_filter(salt)
 
     @classmethod
@@ -170,6 +171,7 @@ class LedgerTail:
             self._write(lambda txn: self._put_head(txn, head), 0)
             self._forget(head.height, artifacts)
         self._head = head
+        self._standings = Standings()  # not so when blocks go: what they recorded stays true
         self._drop_held(link.block)
         return head
 
@@ -224,18 +226,11 @@ class LedgerTail:
             self._drop_held(block_id)
 
     # --- what is known ------------------------------------------------------------------------------
-    def has_version(self, uri: str, digest: bytes) -> bool:
-        """Whether a block in the tail records this version."""
-        return self._seen(uri_key(uri), digest) is Standing.KNOWN
-
-    def is_produced(self, uri: str) -> bool:
-        """Whether a block in the tail has this artifact among its outputs."""
-        return self._seen(uri_key(uri), b"") is not Standing.NEW
-
     def lookup(self, uri: str, digest: bytes) -> Standing:
         """What is known of the artifact `uri` having `digest`."""
         key = uri_key(uri)
-        seen = self._seen(key, digest)
+        with self._file.read() as txn, txn.cursor(self._file.db[keys.ARTIFACTS]) as cursor:
+            seen = self._standings.of(cursor, key, digest)
         if seen in (Standing.OTHER, Standing.NEW) and (not self.filter_covers or key in self.filter):
             return Standing.UNKNOWN  # a version that went may have had this digest
         return seen
@@ -339,10 +334,6 @@ class LedgerTail:
         if link is None or data is None:
             raise LedgerCorrupt(f"{self._file.directory}: block {height} is missing; remove the directory, start again")
         return _rows(prepared(Block.decode(data)), link)
-
-    def _seen(self, key: bytes, digest: bytes) -> Standing:
-        with self._file.read() as txn, txn.cursor(self._file.db[keys.ARTIFACTS]) as cursor:
-            return standing(cursor, key, digest)
 
     def _get(self, name: str, key: bytes) -> bytes | None:
         with self._file.read() as txn:

@@ -18,6 +18,7 @@ from scichain_wf.errors import DecodeError, LedgerCorrupt, LedgerError, UsageErr
 from scichain_wf.ledger import keys
 from scichain_wf.ledger.keys import OUTPUT, POSITION, PROPOSAL, U64, height_key, node_key, successor, uri_key
 from scichain_wf.ledger.prepared import PreparedBlock
+from scichain_wf.ledger.standing import Standing, Standings
 from scichain_wf.model.block import BlockFrame, Header
 from scichain_wf.model.link import Annotation, Link, Mark, Mode
 
@@ -50,6 +51,7 @@ class ChainView:
     def __init__(self, txn: Transaction, databases: Databases, alive: Callable[[], None]) -> None:
         self._txn, self._dbs, self._alive = txn, databases, alive
         self._size = self._count_links()
+        self._standings = Standings()
 
     # --- the chain ----------------------------------------------------------------------------------
     @property
@@ -182,14 +184,13 @@ class ChainView:
         """
         marks: list[Annotation] = []
         within: dict[bytes, set[bytes]] = {}
-        with self._txn.cursor(self._dbs.transactions) as cursor:
-            for index, ((key, *_), leaf) in enumerate(zip(prepared.entries, prepared.leaves, strict=True)):
-                known = within.setdefault(key, set())
-                if cursor.set_range(key) and bytes(cursor.key()).startswith(key):
-                    known.update(located.id for located in self.find(key))
-                if known:
-                    marks.append(Annotation(index, Mark.DUPLICATE if leaf in known else Mark.KEY_CLASH))
-                known.add(leaf)
+        for index, ((key, *_), leaf) in enumerate(zip(prepared.entries, prepared.leaves, strict=True)):
+            earlier = within.setdefault(key, set())
+            if leaf in earlier or self.contains(key, leaf):
+                marks.append(Annotation(index, Mark.DUPLICATE))
+            elif earlier or self.clashes(key, leaf):
+                marks.append(Annotation(index, Mark.KEY_CLASH))
+            earlier.add(leaf)
         return tuple(marks)
 
     # --- artifacts ----------------------------------------------------------------------------------
@@ -200,17 +201,14 @@ class ChainView:
             if len(name) == len(prefix) + OUTPUT.size:  # else it belongs to another URI
                 yield _version(name, value)
 
-    def latest_version(self, uri: str) -> Version | None:
-        """The newest recorded version."""
-        return next(self._versions_backwards(uri), None)
-
-    def has_version(self, uri: str, digest: bytes) -> bool:
-        """Whether a version with this digest is recorded; looks from the newest backwards."""
-        return any(version.digest == digest for version in self._versions_backwards(uri))
-
-    def is_produced(self, uri: str) -> bool:
-        """Whether a committed task has this artifact among its outputs."""
-        return next(self.versions(uri), None) is not None
+    def standing(self, uri: str, digest: bytes) -> Standing:
+        """What is recorded of the artifact `uri` having `digest` (32 bytes); never `UNKNOWN`."""
+        self._alive()
+        try:
+            with self._txn.cursor(self._dbs.artifacts) as cursor:
+                return self._standings.of(cursor, uri_key(uri), digest)
+        except lmdb.Error as error:
+            raise _unreadable(error) from error
 
     # --- runs, proposals, epochs --------------------------------------------------------------------
     def run(self, run_id: bytes) -> Iterator[tuple[str, int, int]]:
@@ -314,12 +312,6 @@ class ChainView:
         if not 0 <= size <= self._size:
             raise UsageError(f"a tree of {size} links is outside this chain of {self._size}")
         return size
-
-    def _versions_backwards(self, uri: str) -> Iterator[Version]:
-        prefix = uri_key(uri)
-        for name, value in self._scan_backwards(self._dbs.artifacts, prefix):
-            if len(name) == len(prefix) + OUTPUT.size:
-                yield _version(name, value)
 
     def _get(self, database: Database, key: bytes) -> memoryview | None:
         """Valid until the transaction's next write: callers copy or are done with it at once."""

@@ -15,11 +15,7 @@ class ChainLookup:
 
     def lookup(self, uri: str, digest: bytes, /) -> Known:
         """See `Lookup`."""
-        if self._view.has_version(uri, digest):
-            return Known.KNOWN
-        if not self._view.is_produced(uri):
-            return Known.NEW
-        return Known.UNHASHED if any(v.digest is None for v in self._view.versions(uri)) else Known.OTHER
+        return Known(self._view.standing(uri, digest).value)
 
     def contains(self, key: bytes, transaction: bytes, /) -> bool:
         """See `Lookup`."""

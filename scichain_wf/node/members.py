@@ -6,10 +6,10 @@ ones; from then on every durable link goes to everybody.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from scichain_wf import limits
 from scichain_wf.consensus import messages
@@ -60,7 +60,8 @@ class Members:
 
     Args:
         read: see `Reading`.
-        receive: takes (slot, kind, payload) of every frame that is not about joining.
+        spawn: runs a coroutine in the background.
+        receive: takes (slot, kind, payload) of every frame that is neither about joining nor a question.
         said_hello: called with a member that (again) has a channel and waits for its welcome.
         ready: called when a member says that its channels stand.
         size: number of durable links.
@@ -69,12 +70,13 @@ class Members:
     def __init__(
         self,
         read: Reading,
+        spawn: Callable[[Coroutine[Any, Any, None]], Awaitable[None]],
         receive: Callable[[int, int, bytes], None],
         said_hello: Callable[[Member], None],
         ready: Callable[[], None],
         size: int,
     ) -> None:
-        self._ready = ready
+        self._ready, self._spawn = ready, spawn
         self._read, self._receive, self._said_hello = read, receive, said_hello
         self._by_slot: dict[int, Member] = {}
         self._replaced: set[bytes] = set()
@@ -106,12 +108,18 @@ class Members:
         member = self._admitted(slot, wire.decoded(payload), channel)
         channel.admit()
         self._said_hello(member)
+        answered: Awaitable[None] | None = None
         try:
             while True:
                 kind, payload = await channel.receive()
                 if kind == wire.Kind.READY:
                     member.is_ready = True
                     self._ready()
+                    continue
+                if kind == wire.Kind.QUERY:
+                    if answered is not None:
+                        await answered  # who asks faster than it gets answers is not listened to meanwhile
+                    answered = self._spawn(self._answer(channel, wire.queried(payload)))
                     continue
                 try:
                     self._receive(slot, kind, payload)
@@ -184,6 +192,12 @@ class Members:
         """The agent's process has ended."""
         self.dismiss(slot)
         self._by_slot.pop(slot, None)
+
+    async def _answer(self, channel: TlsChannel, asked: list[tuple[bytes, bytes]]) -> None:
+        """Say which transactions are committed; over this channel only, since answers do not name their question."""
+        known = await self._read(lambda view: bytes(view.contains(key, identity) for key, identity in asked))
+        if not channel.send(wire.Kind.KNOWN, known):
+            channel.abort()
 
     def _admitted(self, slot: int, value: dict[str, object], channel: TlsChannel) -> Member:
         said = hello.Hello.from_value(value)

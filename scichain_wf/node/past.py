@@ -17,14 +17,43 @@ from scichain_wf.ledger.keys import uri_key
 from scichain_wf.model.bodies import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from scichain_wf.ledger.view import ChainView
 
+    Read = Callable[[Callable[[ChainView], list[bytes]]], Awaitable[list[bytes]]]
 
-async def filter_below(
-    read: Callable[[Callable[[ChainView], list[bytes]]], Awaitable[list[bytes]]], height: int, salt: bytes
-) -> bytes:
+
+class Filters:
+    """Filters that agents ask for: one at a time for each. Whoever asks again meanwhile gets what it asked for last.
+
+    Args:
+        read: see `filter_below`.
+        spawn: runs a coroutine in the background.
+        send: takes (slot, height, encoded filter).
+    """
+
+    def __init__(
+        self, read: Read, spawn: Callable[[Coroutine[Any, Any, None]], object], send: Callable[[int, int, bytes], None]
+    ) -> None:
+        self._read, self._spawn, self._send = read, spawn, send
+        self._wanted: dict[int, tuple[int, bytes] | None] = {}  # None: its last one is being made
+
+    def want(self, slot: int, height: int, salt: bytes) -> None:
+        """An agent asks for the filter of what links below `height` record."""
+        is_served = slot in self._wanted
+        self._wanted[slot] = height, salt
+        if not is_served:
+            self._spawn(self._serve(slot))
+
+    async def _serve(self, slot: int) -> None:
+        while (wanted := self._wanted[slot]) is not None:
+            self._wanted[slot] = None
+            self._send(slot, wanted[0], await filter_below(self._read, *wanted))
+        del self._wanted[slot]
+
+
+async def filter_below(read: Read, height: int, salt: bytes) -> bytes:
     """The encoded filter of every artifact that a link below `height` records."""
     found = MembershipFilter(salt)
     for start in range(0, height, limits.SYNC_BATCH_LINKS):

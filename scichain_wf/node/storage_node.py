@@ -38,7 +38,7 @@ from scichain_wf.node.flushing import Flusher
 from scichain_wf.node.launch import Launch, agent_line
 from scichain_wf.node.log import Log
 from scichain_wf.node.members import Member, Members
-from scichain_wf.node.past import filter_below
+from scichain_wf.node.past import Filters
 from scichain_wf.node.site import publish, withdraw
 from scichain_wf.node.tasks import Tasks
 from scichain_wf.transport import runca, tls
@@ -100,12 +100,13 @@ class StorageNode:
         self._core = storage.Storage(self._launch.storage, self._chain, writer.number)
         self._thread = ThreadPoolExecutor(1, "store")
         self._changed = asyncio.Event()
-        self._members = Members(self._read, self._received, self._said_hello, self._changed.set, size)
         self._stop = asyncio.Event()
         self._fatal: BaseException | None = None
         self._replies = process.Replies()
         self._tasks = Tasks(self._fail)
         self._spawn = self._tasks.spawn
+        self._members = Members(self._read, self._spawn, self._received, self._said_hello, self._changed.set, size)
+        self._filters = Filters(self._read, self._spawn, self._send_filter)
         self._crew = Crew(children, self._spawn, self._agent_ended, self._log)
         self._flusher = Flusher(self._members, lambda: self._core.is_idle, self._slots)
         self._engine = Engine(engine, self._flusher, self._find_heir, self._read, self._replies, self._end)
@@ -345,20 +346,14 @@ class StorageNode:
         elif kind == wire.Kind.BYE:
             self._members.leave(slot)
             self._flusher.lost(slot)
-        elif kind == wire.Kind.QUERY:
-            self._spawn(self._answer(slot, wire.queried(payload)))
         elif kind == wire.Kind.FILTER_WANTED:
-            self._spawn(self._send_filter(slot, *wire.filter_wanted(payload)))
+            height, salt = wire.filter_wanted(payload)
+            self._filters.want(slot, min(height, self._members.size), salt)
         else:
             raise DecodeError(f"a frame of kind {kind} is not for an agent to send")
 
-    async def _answer(self, slot: int, asked: list[tuple[bytes, bytes]]) -> None:
-        known = await self._read(lambda view: bytes(view.contains(key, identity) for key, identity in asked))
-        self._members.send(slot, wire.Kind.KNOWN, known)
-
-    async def _send_filter(self, slot: int, wanted: int, salt: bytes) -> None:
-        height = min(wanted, self._members.size)
-        payload = height.to_bytes(8, "big") + await filter_below(self._read, height, salt)
+    def _send_filter(self, slot: int, height: int, encoded: bytes) -> None:
+        payload = height.to_bytes(8, "big") + encoded
         if len(payload) > limits.FRAME_BYTES_MAX:
             self._log.warning("the filter of this chain is too large to send", size_bytes=len(payload))
         else:

@@ -169,9 +169,9 @@ def test_the_oldest_of_too_many_blocks_is_forgotten(
     judge.judge(blocks[2], 1, roster, 2)
     assert remembered(judge, blocks) == [False, True, True, False, False, False]
     assert [entry.block for entry in ticked(judge, roster).entries] == [block.block.id for block in blocks[1:3]]
-    judge.grown(99, blocks[2].block.id)  # linked: there is room again
+    judge.grown(99, blocks[2])  # linked: there is room again
     assert [entry.block for entry in ticked(judge, roster).entries] == [blocks[1].block.id]
-    judge.grown(2, bytes(32))
+    judge.grown(2, None)
     judge.judge(blocks[3], 1, roster, 2)
     assert remembered(judge, blocks) == [False, True, False, True, False, False]
     judge.restated(roster, 2)

@@ -47,7 +47,7 @@ def test_an_old_parent_is_refused_where_it_would_choose_the_difficulty(
         assert isinstance(decision, storage.Append)
         return
     assert isinstance(decision, messages.Answer)
-    assert decision.answer == "refused"
+    assert decision.answer == "outdated"
     assert f"link {height}, is more than 120 s older" in str(decision.reason)
     assert isinstance(decided(cluster, height + 1), storage.Append)
 
@@ -66,4 +66,4 @@ def test_a_block_that_waited_too_long_is_drafted_anew() -> None:
     cluster.feed(1, events.StorageUp())
     cluster.run()
     assert cluster.nodes[1].settled == [identity]
-    assert cluster.storage.dropped["refused"] == 1
+    assert cluster.storage.dropped["outdated"] == 1

@@ -55,13 +55,13 @@ def test_answers_out_of_place_are_ignored(cluster: Cluster) -> None:
     assert proposal.state is State.PROPOSED
 
 
-def test_bad_votes_about_an_extended_block_reject_it(cluster: Cluster) -> None:
-    """Storage never says so of an extension; one that does is not believed to make progress."""
+def test_bad_votes_about_an_extended_block_are_of_the_push_before(cluster: Cluster) -> None:
+    """A channel may repeat itself: the block is not given up for an answer that was given before."""
     proposal = proposed(cluster)
     proposal.review(reach(cluster.builder), True, 0.0)
     states = [proposal.state]
     proposal.answered(messages.Answer(bytes(32), "bad-votes"), True, 0.0)
-    assert [*states, proposal.state] == [State.EXTENDING, State.REJECTED]
+    assert [*states, proposal.state] == [State.EXTENDING, State.EXTENDING]
 
 
 def test_pauses_between_attempts_grow_and_are_bounded(cluster: Cluster) -> None:

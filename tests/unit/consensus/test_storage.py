@@ -205,8 +205,8 @@ def test_what_storage_drops_is_counted_and_changes_nothing(cluster: Cluster) -> 
     foreign = other.block(1, [other.task("a")])
     before = state_of(cluster.storage)
     for event, counted, answered in (
-        (replace(push, slot=4), "not a member", []),
-        (extended(block, 9), "not a member", []),
+        (replace(push, slot=4), "not a member", ["wait"]),
+        (extended(block, 9), "not a member", ["wait"]),
         (events.SyncReceived(4, 0), "not a member", []),
         (wrong_block, "the certificate is of another block", ["refused"]),
         (extended(foreign), "the block belongs to another chain", ["refused"]),

@@ -110,10 +110,10 @@ def test_a_verdict_that_changes_with_the_ledger_is_sent_again(cluster: Cluster, 
     block = prepared(build.block(1, [build.task("b", [build.artifact("f", b"1")])]))
     validator.judge(block, 1, roster, build.height)
     validator.tick(roster, build.head, build.height)
-    validator.grown(build.height, bytes(32))
+    validator.grown(build.height, None)
     assert not validator.has_verdicts  # nothing new to say
     cluster.chain.forgotten.clear()
-    validator.grown(build.height, bytes(32))
+    validator.grown(build.height, None)
     given = validator.tick(roster, build.head, build.height)
     assert given is not None
     assert given[0].entries[0].verdict is Verdict.VALID
@@ -125,7 +125,7 @@ def test_a_linked_block_is_not_judged_again(cluster: Cluster, validator: Validat
     block = prepared(signed(build, 1, parent_height=99))
     validator.judge(block, 1, roster_of(build), build.height)
     validator.tick(roster_of(build), build.head, build.height)
-    validator.grown(200, block.block.id)
+    validator.grown(200, block)
     assert not validator.has_verdicts
 
 

@@ -100,11 +100,9 @@ def test_versions_and_transactions_of_the_tail_are_found(tail: LedgerTail) -> No
     assert not tail.clashes(key, leaf)
     assert not tail.clashes(bytes(16), leaf)
     name, versions = next(iter(step.versions.items()))
-    assert tail.is_produced(name)
-    assert not tail.is_produced("file:///never")
-    assert all(tail.has_version(name, digest) for digest in versions if digest)
-    assert not tail.has_version(name, b"")
-    assert not tail.has_version(name, bytes(32))
+    assert tail.lookup("file:///never", bytes(32)) is Standing.NEW
+    assert all(tail.lookup(name, digest) is Standing.KNOWN for digest in versions if digest)
+    assert tail.lookup(name, bytes(32)) is (Standing.OTHER if all(versions) else Standing.UNHASHED)
 
 
 def test_a_uri_that_another_begins_with_is_another(tail: LedgerTail) -> None:

@@ -19,6 +19,7 @@ from scichain_wf.crypto import merkle
 from scichain_wf.errors import LedgerCorrupt, UsageError
 from scichain_wf.ledger.keys import POSITION, SPAN, height_key
 from scichain_wf.ledger.prepared import prepared
+from scichain_wf.ledger.standing import Standing
 from scichain_wf.ledger.store import ChainStore, ChainView, Version
 from scichain_wf.model.block import Block
 from scichain_wf.model.bodies import Kind
@@ -129,12 +130,13 @@ def check_indexes(view: ChainView, naive: Naive) -> None:
         assert list(view.run(bytes.fromhex(run))) == entries
     for uri, versions in by_uri.items():
         assert list(view.versions(uri)) == versions
-        assert view.latest_version(uri) == versions[-1]
-        assert view.is_produced(uri)
-        assert not view.has_version(uri, bytes(32))
-        assert all(view.has_version(uri, version.digest) for version in versions if version.digest)
+        unhashed = any(version.digest is None for version in versions)
+        for _ in range(2):  # what was read once is remembered
+            known = {view.standing(uri, version.digest) for version in versions if version.digest}
+            assert known <= {Standing.KNOWN}
+            assert view.standing(uri, bytes(32)) is (Standing.UNHASHED if unhashed else Standing.OTHER)
     unknown = "work:00112233445566aa/never"
-    assert (list(view.versions(unknown)), view.latest_version(unknown), view.is_produced(unknown)) == ([], None, False)
+    assert (list(view.versions(unknown)), view.standing(unknown, bytes(32))) == ([], Standing.NEW)
     epochs = [link for link in naive.links if link.mode is Mode.EPOCH]
     assert [view.epoch_at(link.epoch) for link in epochs] == [link.height for link in epochs]
     assert view.current_epoch() == (epochs[-1].epoch, epochs[-1].height)
@@ -325,6 +327,7 @@ def test_malformed_index_entries_are_named(chain: tuple[ChainBuilder, ChainStore
     with store.view() as view:
         for read in (
             lambda: list(view.versions(uri)),
+            lambda: view.standing(uri, bytes(32)),
             lambda: view.find(task.key),
             lambda: list(view.run(builder.run)),
             lambda: view.proposal(header.proposer, 1),
@@ -338,6 +341,7 @@ def test_a_key_of_another_length_is_not_taken_for_a_version(chain: tuple[ChainBu
     commit(store, builder, [builder.task("t", [], [builder.artifact("a", b"1")])])
     with store.view() as view:
         assert list(view.versions("work:00112233445566aa/a\0\0\0")) == []
+        assert view.standing("work:00112233445566aa/a\0\0\0", bytes(32)) is Standing.NEW
 
 
 def test_repeats_marks_what_is_known_in_the_chain_and_in_the_block(chain: tuple[ChainBuilder, ChainStore]) -> None:

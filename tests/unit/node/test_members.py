@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
@@ -13,6 +14,7 @@ from scichain_wf import limits
 from scichain_wf.consensus import membership, messages
 from scichain_wf.consensus.effects import Announce, Replay
 from scichain_wf.consensus.events import Presented
+from scichain_wf.crypto import merkle
 from scichain_wf.errors import PeerError
 from scichain_wf.ledger.view import ChainView
 from scichain_wf.model.block import Block
@@ -21,6 +23,7 @@ from scichain_wf.model.epoch import Settings
 from scichain_wf.node import wire
 from scichain_wf.node.members import Member, Members
 from scichain_wf.node.storage_node import StorageNode
+from scichain_wf.node.tasks import Tasks
 from scichain_wf.transport import tls
 from tests.builders import ChainBuilder, signing_key
 from tests.chains import DiskChain
@@ -81,15 +84,24 @@ class Desk:
         self.hellos: list[Member] = []
         self.received: list[tuple[int, int, bytes]] = []
         self.on_read: Callable[[], None] = lambda: None
+        self.may_read = asyncio.Event()
+        self.may_read.set()
+        self.failed: list[BaseException] = []
         with chain.store.view() as view:
             size = view.size
         self.members = Members(
-            self.read, lambda *frame: self.received.append(frame), self.hellos.append, lambda: None, size
+            self.read,
+            Tasks(self.failed.append).spawn,
+            lambda *frame: self.received.append(frame),
+            self.hellos.append,
+            lambda: None,
+            size,
         )
         self.lines: list[asyncio.Task[None]] = []
 
     async def read(self, function: Callable[[ChainView], T], /) -> T:
         await asyncio.sleep(0)
+        await self.may_read.wait()
         with self.chain.store.view() as view:
             found = function(view)
         self.on_read()
@@ -255,10 +267,10 @@ def test_a_slot_is_filled_by_who_came_last_and_never_by_who_was_replaced(chain: 
         with pytest.raises(PeerError, match="presents a join for slot 2"):
             await desk.connected(2, Line(1))
         assert [first.ended] == [False]
-        first.says.put_nowait((wire.Kind.QUERY, b""))
+        first.says.put_nowait((wire.Kind.STATUS, b""))
         first.says.put_nowait((wire.Kind.READY, b"{}"))
         await until(lambda: desk.hellos[0].is_ready)
-        assert desk.received == [(1, wire.Kind.QUERY, b"")]
+        assert desk.received == [(1, wire.Kind.STATUS, b"")]
         desk.members.leave(1)
         assert [member.has_left for member in desk.members.all] == [True]
         second = await desk.connected(1, key="another")
@@ -273,6 +285,50 @@ def test_a_slot_is_filled_by_who_came_last_and_never_by_who_was_replaced(chain: 
         assert desk.members.all == []
         desk.members.dismiss(1)
         assert desk.members.send(1, wire.Kind.RELEASE, b"") is False
+
+    played(chain, play)
+
+
+def test_who_asks_faster_than_it_gets_answers_is_not_listened_to(chain: DiskChain) -> None:
+    """One question waits at a time; what comes before the next one is heard."""
+    with chain.store.view() as view:
+        identity = merkle.leaf_hash(view.transaction((LINKS - 1, 0)))
+        key = bytes.fromhex(json.loads(view.transaction((LINKS - 1, 0)))["key"])
+
+    async def play(desk: Desk) -> None:
+        line = await desk.connected(1)
+        desk.may_read.clear()
+        for number in range(3):
+            line.says.put_nowait((wire.Kind.QUERY, wire.query([(key, identity), (key, bytes(32))][: number + 1])))
+            line.says.put_nowait((wire.Kind.STATUS, b"%d" % number))
+        await until(lambda: desk.received != [])
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert desk.received == [(1, wire.Kind.STATUS, b"0")]
+        assert line.sent == []
+        desk.may_read.set()
+        await until(lambda: len(line.sent) == 3)
+        assert line.sent == [(wire.Kind.KNOWN, known) for known in (b"\1", b"\1\0", b"\1\0")]
+        assert [payload for _, _, payload in desk.received] == [b"0", b"1", b"2"]
+        assert desk.failed == []
+
+    played(chain, play)
+
+
+def test_an_answer_goes_to_who_asked_and_never_over_the_next_channel(chain: DiskChain) -> None:
+    """Spec: LOSS-1. Answers do not name their question: a stale one would tell that something else is committed."""
+
+    async def play(desk: Desk) -> None:
+        old = await desk.connected(1)
+        desk.may_read.clear()
+        old.says.put_nowait((wire.Kind.QUERY, wire.query([(bytes(16), bytes(32))])))
+        await until(old.says.empty)
+        new = await desk.connected(1)
+        assert old.ended
+        desk.may_read.set()
+        new.says.put_nowait((wire.Kind.QUERY, wire.query([])))
+        await until(lambda: new.sent != [])
+        assert (old.sent, new.sent) == ([], [(wire.Kind.KNOWN, b"")])
 
     played(chain, play)
 

@@ -19,6 +19,7 @@ from scichain_wf.ledger.store import ChainStore
 from scichain_wf.model.link import Link, Mode
 from scichain_wf.node import past
 from scichain_wf.node.tail import Tail
+from scichain_wf.node.tasks import Tasks
 from tests.builders import Candidate, ChainBuilder
 
 
@@ -124,3 +125,39 @@ def test_the_filter_of_the_past_holds_exactly_what_was_produced_before(tmp_path:
     found = MembershipFilter.decode(encoded)
     keys = [uri_key(str(build.artifact(f"f{number}")["uri"])) for number in range(40)]
     assert [key in found for key in keys] == [True] * 20 + [False] * 20
+
+
+def test_filters_are_made_one_at_a_time_for_each_agent() -> None:
+    """Of what an agent asks meanwhile, the last counts."""
+
+    async def play() -> list[tuple[int, int]]:
+        sent: list[tuple[int, int]] = []
+        failed: list[BaseException] = []
+        reads: list[int] = []
+        may_read = asyncio.Event()
+
+        async def read(_: object) -> list[bytes]:
+            reads.append(len(sent))
+            await may_read.wait()
+            return []
+
+        tasks = Tasks(failed.append)
+        filters = past.Filters(read, tasks.spawn, lambda slot, height, _: sent.append((slot, height)))
+        for height in range(1, 10):
+            filters.want(1, height, bytes(16))
+            await asyncio.sleep(0)
+        filters.want(2, 5, bytes(16))
+        await asyncio.sleep(0)
+        assert len(reads) == 2
+        may_read.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        filters.want(1, 11, bytes(16))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (len(reads), failed) == (4, [])
+        return sent
+
+    sent = asyncio.run(play())
+    assert sorted(sent[:3]) == [(1, 1), (1, 9), (2, 5)]
+    assert sent[3] == (1, 11)
