@@ -12,6 +12,7 @@ from scichain_wf.cli import run
 from scichain_wf.ledger.copying import snapshot
 from tests.chains import small_chain
 
+ROOT = Path(__file__).parents[2]
 WRITER = """
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ with small_chain(Path(sys.argv[1])) as chain:
 
 
 def test_copy_of_a_growing_chain_verifies(tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
     command = [sys.executable, "-c", WRITER, str(tmp_path / "chain")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as writer:
         assert writer.stdout is not None

@@ -21,11 +21,11 @@ NOBODY = 65_534
 
 def main() -> int:
     layout, lease_s = ChainLayout(Path(sys.argv[1])), float(sys.argv[2])
-    how = sys.stdin.readline()
+    how, sizes = sys.stdin.readline(), resource.getrlimit(resource.RLIMIT_FSIZE)
     if how == "nobody\n" and os.geteuid() == 0:
         os.setuid(NOBODY)
     if how == "full\n":  # the size limit of files stands in for a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (16, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16, sizes[1]))
     try:
         chain.prepare(layout)
         with writers.claimed(layout, lease_s) as writer:
@@ -38,6 +38,8 @@ def main() -> int:
     except ScichainError as error:
         say({"class": type(error).__name__, "error": str(error)})
         return error.exit_code
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, sizes)  # what measures the tests writes at the end
     return 0
 
 
