@@ -136,14 +136,11 @@ class Proposal:
 
         Where epoch follows epoch, the first deadline holds: else a slot that keeps booting would keep all from ending.
         """
-        patient_until = self._proposed + self._timing.patience_s if self.state is State.PROPOSED else None
+        since = self._proposed if self.state is State.PROPOSED else None
         self._move(Move.PROPOSE)
         self._tally = certify.Tally(roster, self.block.block.id)
         self._reminds = is_relayed
-        if patient_until is None:
-            self._wait(now)
-        else:
-            self.deadline = min(now + self._timing.deadline_s / (2 if is_relayed else 1), patient_until)
+        self._wait(now, since)
 
     def is_outdated(self, roster: Roster) -> bool:
         """Whether the votes it waits for, or would be sent with, are of an epoch that is over, or never asked for."""
@@ -210,10 +207,14 @@ class Proposal:
         self._move(Move.COMMIT)
         self.deadline = None
 
-    def _wait(self, now: float) -> None:
-        """For votes, from now on. Where a relay may keep the block to itself, who did not answer is asked half-way."""
-        self._proposed = now
-        self.deadline = now + self._timing.deadline_s / (2 if self._reminds else 1)
+    def _wait(self, now: float, since: float | None = None) -> None:
+        """For votes, from now on, or on in a wait that began before: its patience is not prolonged.
+
+        Where a relay may keep the block to itself, who did not answer is asked half-way.
+        """
+        self._proposed = now if since is None else since
+        deadline = now + self._timing.deadline_s / (2 if self._reminds else 1)
+        self.deadline = deadline if since is None else min(deadline, since + self._timing.patience_s)
 
     def _late(self, reach: Reach, storage_up: bool, now: float) -> tuple[AgentEffect, ...]:
         """The deadline has passed: this one, or the one by which the tree should have done."""
