@@ -238,8 +238,16 @@ CLOSE_TIMEOUT_S: Final = 1.0
 RECONNECT_S: Final = 0.05
 RECONNECT_S_MAX: Final = 2.0
 """First and longest pause between attempts to connect; each is shortened at random by up to a half."""
+PORT_MAX: Final = 65_535
 CONNECTIONS_MAX: Final = SLOTS_MAX + 64
 """Open connections of one listener, those included that have not said who they are."""
+STRANGERS_MAX: Final = 64
+"""Those among them that have not: a listener accepts no more of them at a time."""
+STRANGER_S: Final = 0.5
+"""While so many are there, one that needs longer than this makes room for the next."""
+NOTES_MAX: Final = 20
+NOTES_S: Final = 10.0
+"""A listener notes so many dropped connections in such a time word by word, and counts the others."""
 
 # --- processes --------------------------------------------------------------------------------------
 CONTROL_LINE_BYTES_MAX: Final = 1 << 20
@@ -353,6 +361,8 @@ if not (
     and LINK_BYTES_MAX + BLOCK_BYTES_MAX < FRAME_BYTES_MAX
     and 2 * HEARTBEAT_S < SILENCE_S_MAX
     and RECONNECT_S < RECONNECT_S_MAX
+    and STRANGERS_MAX < CONNECTIONS_MAX
+    and STRANGER_S < HELLO_TIMEOUT_S
     and HELLO_BYTES_MAX < FRAME_BYTES_MAX < SEND_QUEUE_BYTES_MAX
     and REASONS_PER_ANNOTATION_MAX < ARTIFACTS_PER_TASK_MAX
     and IN_FLIGHT_BLOCKS_MAX < SEQUENCES_REMEMBERED_MAX

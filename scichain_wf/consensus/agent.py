@@ -140,6 +140,11 @@ class Agent:
         return self._is_member
 
     @property
+    def members(self) -> frozenset[int]:
+        """Slots that the epoch in force binds to a key."""
+        return frozenset() if self._roster is None else self._roster.bound
+
+    @property
     def slots(self) -> int:
         """How many slots the epoch in force has; 0 before the first."""
         return 0 if self._roster is None else self._roster.epoch.slots

@@ -277,6 +277,7 @@ class AgentNode:
         self._feed(events.CommittedReceived(committed.link, block))
         if self._core.height == before:
             return
+        self._peers.admit(self._core.members)
         if self._pump.flush_number is not None:
             self._feed(events.Seal())  # what the link resolved shall not wait for its draft's interval
         if self._tail.needs_filter and not self._filter_wanted:

@@ -1,6 +1,7 @@
 """The agents as the storage node sees them: who has joined, over which channel, and how far each has come.
 
-An agent is admitted under the name in its certificate and nothing else. It gets the links it lacks before it gets new
+An agent is admitted under the name in its certificate and nothing else: one whose slot the membership does not have is
+not listened to. It gets the links it lacks before it gets new
 ones; from then on every durable link goes to everybody.
 """
 
@@ -65,6 +66,7 @@ class Members:
         said_hello: called with a member that (again) has a channel and waits for its welcome.
         ready: called when a member says that its channels stand.
         size: number of durable links.
+        slots: how many the membership has.
     """
 
     def __init__(
@@ -75,12 +77,13 @@ class Members:
         said_hello: Callable[[Member], None],
         ready: Callable[[], None],
         size: int,
+        slots: int,
     ) -> None:
         self._ready, self._spawn = ready, spawn
         self._read, self._receive, self._said_hello = read, receive, said_hello
         self._by_slot: dict[int, Member] = {}
         self._replaced: set[bytes] = set()
-        self.size = size
+        self.size, self._slots = size, slots
 
     @property
     def all(self) -> list[Member]:
@@ -100,8 +103,8 @@ class Members:
     async def serve(self, channel: TlsChannel) -> None:
         """One agent's connection, from HELLO to its end."""
         slot = tls.slot_of(channel.peer)
-        if slot is None:
-            raise PeerError(f"{channel.peer} is not an agent")
+        if slot is None or not 1 <= slot <= self._slots:
+            raise PeerError(f"{channel.peer} is not one of the agents of {self._slots} slots")
         kind, payload = await channel.receive()
         if kind != wire.Kind.HELLO:
             raise PeerError(f"slot {slot} did not begin with HELLO")

@@ -1,7 +1,8 @@
 """Channels between agents: a full mesh, one connection per pair, dialled by the higher slot.
 
-Who the other side is stands in its certificate. A pair's connection that ends is dialled again; a second connection
-of the same peer replaces the first.
+Who the other side is stands in its certificate. Who is no member of the epoch in force is not listened to; who has just
+joined may come before the link that says so, and is listened to when it is there. A pair's connection that ends is
+dialled again; a second connection of the same peer replaces the first.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class Peers:
         self._receive, self._changed, self._log = receive, changed, log
         self._channels: dict[int, TlsChannel] = {}
         self._dialling: dict[int, tuple[Address, asyncio.Task[None]]] = {}
+        self._members: frozenset[int] = frozenset()
+        self._joined = asyncio.Event()
         self._listener = Listener(contexts[0], self._accepted, self._note)
 
     @property
@@ -57,6 +60,12 @@ class Peers:
     async def listen(self, host: str, ports: Ports) -> Address:
         """Accept the higher slots; returns the address. `ConfigError` where that cannot be."""
         return await self._listener.start(host, ports)
+
+    def admit(self, members: frozenset[int]) -> None:
+        """These slots are filled in the epoch in force."""
+        if members is not self._members:
+            self._members = members
+            self._joined.set()
 
     def learn(self, addresses: dict[int, Address]) -> None:
         """Where the others are: dial the lower slots, and again where one has moved."""
@@ -82,6 +91,9 @@ class Peers:
         slot = tls.slot_of(channel.peer)
         if slot is None or slot <= self._slot:
             raise PeerError(f"{channel.peer} is not one that dials slot {self._slot}")
+        while slot not in self._members:  # the listener has set a bound
+            self._joined.clear()
+            await self._joined.wait()
         await self._serve(channel)
 
     async def _serve(self, channel: TlsChannel) -> None:

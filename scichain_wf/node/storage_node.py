@@ -105,7 +105,8 @@ class StorageNode:
         self._replies = process.Replies()
         self._tasks = Tasks(self._fail)
         self._spawn = self._tasks.spawn
-        self._members = Members(self._read, self._spawn, self._received, self._said_hello, self._changed.set, size)
+        heard = self._received, self._said_hello, self._changed.set
+        self._members = Members(self._read, self._spawn, *heard, size, slots)
         self._filters = Filters(self._read, self._spawn, self._send_filter)
         self._crew = Crew(children, self._spawn, self._agent_ended, self._log)
         self._flusher = Flusher(self._members, lambda: self._core.is_idle, self._slots)

@@ -7,6 +7,7 @@ RELEASE, ADOPT, KNOWN, CHECKPOINT, FILTER and PEERS.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from enum import IntEnum
 from typing import Final, cast
@@ -102,11 +103,19 @@ def filter_wanted(payload: bytes) -> tuple[int, bytes]:
 
 
 def address(value: dict[str, object], name: str) -> tuple[str, int]:
-    """A field that must be [host, port]; `PeerError` if it is not."""
-    found = value.get(name)
-    if type(found) is list and len(found) == 2 and type(found[0]) is str and type(found[1]) is int:
-        return found[0], found[1]
+    """A field that must be [IP address, port]; `PeerError` if it is not: others are told to dial it."""
+    match value.get(name):
+        case [str(host), int(port)] if 1 <= port <= limits.PORT_MAX and _is_address(host):
+            return host, port
     raise PeerError(f"a message's field {name!r} is not an address")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def listening(value: dict[str, object]) -> tuple[str, tuple[int, int]]:

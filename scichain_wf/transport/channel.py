@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import Protocol
 
 from scichain_wf import limits
@@ -37,15 +38,20 @@ class Channel(Protocol):
 
 
 class TlsChannel:
-    """A channel over an open TLS stream."""
+    """A channel over an open TLS stream; `admitted` is called when its other side is admitted."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        admitted: Callable[[], None] = lambda: None,
+    ) -> None:
         connection = writer.get_extra_info("ssl_object")
         if not isinstance(connection, ssl.SSLObject):
             raise PeerError("the connection is not encrypted")
         self.peer = tls.peer_name(connection)
         self.size_bytes_max = limits.HELLO_BYTES_MAX
-        self._reader, self._writer = reader, writer
+        self._reader, self._writer, self._admitted = reader, writer, admitted
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
         self._sent = self._heard
@@ -54,6 +60,7 @@ class TlsChannel:
     def admit(self) -> None:
         """The other side said who it is and may send full frames from now on."""
         self.size_bytes_max = limits.FRAME_BYTES_MAX
+        self._admitted()
 
     def send(self, kind: int, payload: bytes) -> bool:
         """See `Channel`."""

@@ -9,13 +9,13 @@ import socket
 import struct
 from typing import Final
 
+from scichain_wf import limits
 from scichain_wf.errors import ConfigError
 from scichain_wf.transport.link import Ports
 
 _SIOCGIFADDR: Final = 0x8915
 _REQUEST: Final = struct.Struct("16s16x8x")
 _PORTS: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?\Z")
-_PORT_MAX: Final = 65_535
 
 
 def address_of(interface: str) -> str:
@@ -51,6 +51,6 @@ def port_range(text: str) -> Ports:
     """
     match = _PORTS.match(text)
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not 1 <= first <= last <= _PORT_MAX:
+    if not 1 <= first <= last <= limits.PORT_MAX:
         raise ConfigError(f"{text!r:.80} is not a range of ports: write for instance 20000-20100")
     return first, last

@@ -1,12 +1,18 @@
-"""Accepting connections, and keeping one up: loopback by default, bounded, reconnecting with jitter."""
+"""Accepting connections, and keeping one up: loopback by default, bounded, reconnecting with jitter.
+
+Who connects is a stranger until `serve` admits it. A stranger has HELLO_TIMEOUT_S for its handshake and all that is
+asked of it before; there are never more than STRANGERS_MAX, and those who dawdle make room for others.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import random
+import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from scichain_wf import limits
 from scichain_wf.errors import ConfigError, PeerError
@@ -24,14 +30,17 @@ class Listener:
 
     Args:
         context: from `tls.server_context`.
-        serve: what to do with a channel; its peer is authenticated, what it may do is for `serve` to decide.
-        note: told in words why a connection was dropped.
+        serve: what to do with a channel. Its peer is authenticated; whether it may say anything here is for `serve` to
+            decide before it receives, and to be said by `admit`.
+        note: told in words why a connection was dropped; of many in a short time only how many.
     """
 
     def __init__(self, context: ssl.SSLContext, serve: Serve, note: Callable[[str], None]) -> None:
-        self._context, self._serve, self._note = context, serve, note
-        self._server: asyncio.Server | None = None
+        self._context, self._serve, self._note = context, serve, _Seldom(note)
+        self._socket: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._strangers: dict[asyncio.Task[None], float] = {}  # since when, the oldest first
 
     async def start(self, host: str = LOOPBACK, ports: Ports = (0, 0)) -> Address:
         """Listen on the first port that is free; returns the address.
@@ -39,43 +48,114 @@ class Listener:
         Raises:
             ConfigError: there is none, or this host does not have that address.
         """
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         for port in range(ports[0], ports[1] + 1):
             try:
-                self._server = await asyncio.start_server(
-                    self._accepted,
-                    host,
-                    port,
-                    ssl=self._context,
-                    ssl_handshake_timeout=limits.HELLO_TIMEOUT_S,
-                    ssl_shutdown_timeout=limits.CLOSE_TIMEOUT_S,
-                )
+                self._socket = socket.create_server((host, port), family=family, backlog=limits.STRANGERS_MAX)
             except OSError as error:
                 if error.errno in {errno.EADDRINUSE, errno.EACCES}:
                     continue
                 raise ConfigError(f"cannot listen on {host}: {error.strerror}; choose another interface") from None
-            address = self._server.sockets[0].getsockname()
+            self._socket.setblocking(False)
+            self._accepting = asyncio.create_task(self._accept(self._socket))
+            address = self._socket.getsockname()
             return str(address[0]), int(address[1])
         raise ConfigError(f"no port from {ports[0]} to {ports[1]} is free on {host}: choose another port range")
 
     async def close(self) -> None:
         """Stop accepting and end every connection."""
-        if self._server is not None:
-            self._server.close()
-        for task in self._tasks:
+        tasks = {*self._tasks, *filter(None, [self._accepting])}
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._socket is not None:
+            self._socket.close()
 
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None or len(self._tasks) >= limits.CONNECTIONS_MAX:
-            writer.transport.abort()
-            return
+    async def _accept(self, listening: socket.socket) -> None:
+        while True:
+            await self._room()
+            try:
+                connection, address = await asyncio.get_running_loop().sock_accept(listening)
+            except OSError as error:  # no descriptor left, or it was gone before it was accepted
+                self._note(f"a connection cannot be accepted: {error.strerror}")
+                await asyncio.sleep(limits.RECONNECT_S)
+                continue
+            if len(self._tasks) >= limits.CONNECTIONS_MAX:
+                self._note(f"{len(self._tasks)} connections are open: no more are accepted")
+                connection.close()
+                continue
+            self._begin(self._one(connection, f"{address[0]}:{address[1]}"))
+
+    async def _room(self) -> None:
+        """Return when there may be another stranger: the oldest has to go if it has had its chance."""
+        loop = asyncio.get_running_loop()
+        while len(self._strangers) >= limits.STRANGERS_MAX:
+            oldest, since = next(iter(self._strangers.items()))
+            left_s = since + limits.STRANGER_S - loop.time()
+            if left_s <= 0:
+                del self._strangers[oldest]
+                oldest.cancel()
+                self._note("a connection that did not say who it is made room for another")
+            else:
+                await asyncio.wait(self._strangers, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+
+    def _begin(self, serving: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(serving)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._strangers[task] = asyncio.get_running_loop().time()
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._strangers.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            context = {"message": "a connection failed", "exception": error, "task": task}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+    async def _one(self, connection: socket.socket, who: str) -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
         try:
-            await _run(reader, writer, self._serve, self._note)
-        except asyncio.CancelledError:
-            return  # by `close`; asyncio would report a cancelled connection as an error
+            async with asyncio.timeout(limits.HELLO_TIMEOUT_S) as bound:
+
+                def admitted() -> None:
+                    bound.reschedule(None)
+                    self._strangers.pop(task, None)  # type: ignore[arg-type]  # this runs in a task
+
+                transport, _ = await loop.connect_accepted_socket(
+                    lambda: protocol,
+                    connection,
+                    ssl=self._context,
+                    ssl_handshake_timeout=limits.HELLO_TIMEOUT_S,
+                    ssl_shutdown_timeout=limits.CLOSE_TIMEOUT_S,
+                )
+                writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+                await _run(reader, writer, self._serve, self._note, admitted)
+        except TimeoutError:
+            self._note(f"{who} did not say who it is within {limits.HELLO_TIMEOUT_S:g} s")
+        except OSError as error:  # ssl.SSLError is one
+            self._note(f"{who} was dropped in the handshake: {error}")
+
+
+class _Seldom:
+    """Passes notes on, but of many in a short time only the first, and how many there were: a log has a disk."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+        self._until, self._said, self._left_out = float("-inf"), 0, 0
+
+    def __call__(self, text: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._until:
+            if self._left_out:
+                self._note(f"{self._left_out} more connections were dropped before this")
+            self._until, self._said, self._left_out = now + limits.NOTES_S, 0, 0
+        if self._said < limits.NOTES_MAX:
+            self._said += 1
+            self._note(text)
+        else:
+            self._left_out += 1
 
 
 async def keep_connected(
@@ -104,11 +184,15 @@ async def keep_connected(
 
 
 async def _run(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, serve: Serve, note: Callable[[str], None]
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    serve: Serve,
+    note: Callable[[str], None],
+    admitted: Callable[[], None] = lambda: None,
 ) -> None:
     channel: TlsChannel | None = None
     try:
-        channel = TlsChannel(reader, writer)
+        channel = TlsChannel(reader, writer, admitted)
         await serve(channel)
     except PeerError as error:
         note(str(error))

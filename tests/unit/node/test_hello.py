@@ -44,7 +44,7 @@ def said(**more: object) -> dict[str, object]:
     """A HELLO of slot 3, as it comes off the wire."""
     issued = membership.issue_token(signing_key(1, "a"), bytes(32), 1, 3, signing_key(1, "t"))
     join = membership.bind(issued, bytes(32), signing_key(1, "k").public, "host")
-    value = wire.join_value(join) | {"address": ["host", 5], "next": 7} | more
+    value = wire.join_value(join) | {"address": ["10.0.0.5", 5], "next": 7} | more
     return wire.decoded(wire.encoded({name: item for name, item in value.items() if item is not None}))
 
 
@@ -62,7 +62,7 @@ def claims(view: ChainView, chain: DiskChain, value: dict[str, object]) -> list[
 def test_a_hello_comes_back_from_the_wire(chain: DiskChain) -> None:
     note = note_of(chain, 5)
     first, later = Hello.from_value(said()), Hello.from_value(said(height=6, head="ab" * 32, checkpoint=note.text()))
-    assert [first.join.slot, first.address, first.next] == [3, ("host", 5), 7]
+    assert [first.join.slot, first.address, first.next] == [3, ("10.0.0.5", 5), 7]
     assert [first.head, first.checkpoint] == [None, None]
     assert [later.head, later.checkpoint] == [(6, b"\xab" * 32), note]
 

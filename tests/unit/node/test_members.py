@@ -96,6 +96,7 @@ class Desk:
             self.hellos.append,
             lambda: None,
             size,
+            3,
         )
         self.lines: list[asyncio.Task[None]] = []
 
@@ -112,7 +113,7 @@ class Desk:
         line = line or Line(slot)
         issued = membership.issue_token(signing_key(1, "a"), bytes(32), 1, slot, signing_key(1, "t"))
         join = membership.bind(issued, bytes(32), signing_key(slot, key).public, "host")
-        hello = wire.join_value(join) | {"address": ["host", slot], "next": 0} | more
+        hello = wire.join_value(join) | {"address": ["10.0.0.1", slot], "next": 0} | more
         line.says.put_nowait((wire.Kind.HELLO, wire.encoded(hello)))
         expected = len(self.hellos) + 1
         serving = asyncio.ensure_future(self.members.serve(cast("Any", line)))
@@ -162,7 +163,7 @@ def test_a_welcome_comes_first_then_every_link_once_and_in_order(chain: DiskChai
         await desk.members.welcome(desk.hellos[0])
         assert line.sent[0][0] == wire.Kind.WELCOME
         welcome = wire.decoded(line.sent[0][1])
-        assert [welcome["size"], welcome["anchors"], welcome["peers"]] == [0, [], {"1": ["host", 1]}]
+        assert [welcome["size"], welcome["anchors"], welcome["peers"]] == [0, [], {"1": ["10.0.0.1", 1]}]
         assert line.heights() == list(range(LINKS))
 
     played(chain, play)
@@ -366,8 +367,12 @@ def test_the_first_frame_is_a_hello_of_an_agent(chain: DiskChain) -> None:
         line.says.put_nowait((wire.Kind.READY, b"{}"))
         with pytest.raises(PeerError, match="did not begin with HELLO"):
             await desk.members.serve(cast("Any", line))
-        line.peer = "storage"
-        with pytest.raises(PeerError, match="not an agent"):
-            await desk.members.serve(cast("Any", line))
+        for stranger in ("storage", "slot-0", "slot-4", "slot-99999999999999999999"):
+            line = Line(1)
+            line.peer = stranger
+            line.says.put_nowait((wire.Kind.HELLO, b"{}"))
+            with pytest.raises(PeerError, match=f"{stranger} is not one of the agents of 3 slots"):
+                await desk.members.serve(cast("Any", line))
+            assert line.says.qsize() == 1  # nothing was read of what it says
 
     played(chain, play)

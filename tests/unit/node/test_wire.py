@@ -45,8 +45,10 @@ def test_what_is_no_object_is_refused(payload: bytes) -> None:
 
 def test_addresses_and_queries_are_checked() -> None:
     assert wire.address({"a": ["127.0.0.1", 5]}, "a") == ("127.0.0.1", 5)
-    with pytest.raises(PeerError):
-        wire.address({"a": ["127.0.0.1"]}, "a")
+    assert wire.address({"a": ["fe80::1", 65_535]}, "a") == ("fe80::1", 65_535)
+    for wrong in (["127.0.0.1"], ["a\0b", 5], ["localhost", 5], ["127.0.0.1", 0], ["127.0.0.1", 65_536], "127.0.0.1:5"):
+        with pytest.raises(PeerError, match="not an address"):  # others would dial it
+            wire.address({"a": wrong}, "a")
     asked = [(bytes([n]) * 16, bytes([n]) * 32) for n in range(3)]
     assert wire.queried(wire.query(asked)) == asked
     for payload in (bytes(47), bytes(48 * (limits.QUERY_TRANSACTIONS_MAX + 1))):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -16,75 +14,10 @@ from scichain_wf.errors import ConfigError, PeerError, UsageError
 from scichain_wf.transport import frames, tls
 from scichain_wf.transport.channel import TlsChannel
 from scichain_wf.transport.credentials import Credentials
-from scichain_wf.transport.link import Address, Listener, keep_connected
+from scichain_wf.transport.link import Listener
 from scichain_wf.transport.memory import pair
 from scichain_wf.transport.runca import RunAuthority, fingerprint
-
-RUN = RunAuthority("test")
-STORAGE, SLOT_1 = RUN.issue("storage"), RUN.issue("slot-1")
-WAIT_S = 10.0
-
-
-class Side:
-    """What one side of a connection did."""
-
-    def __init__(self) -> None:
-        self.received: list[tuple[int, bytes]] = []
-        self.channels: list[TlsChannel] = []
-        self.notes: list[str] = []
-        self.changed = asyncio.Event()
-
-    async def serve(self, channel: TlsChannel) -> None:
-        """Take every frame."""
-        self.channels.append(channel)
-        self.changed.set()
-        while True:
-            self.received.append(await channel.receive())
-            self.changed.set()
-
-    def note(self, text: str) -> None:
-        """Keep what was noted."""
-        self.notes.append(text)
-        self.changed.set()
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait for something to have happened."""
-        async with asyncio.timeout(WAIT_S):
-            while not holds():
-                self.changed.clear()
-                await self.changed.wait()
-
-
-@asynccontextmanager
-async def listening(side: Side, credentials: Credentials = STORAGE) -> AsyncIterator[Address]:
-    listener = Listener(tls.server_context(credentials), side.serve, side.note)
-    address = await listener.start()
-    try:
-        yield address
-    finally:
-        await listener.close()
-
-
-@asynccontextmanager
-async def dialling(
-    side: Side, address: Address, credentials: Credentials = SLOT_1, name: str = "storage"
-) -> AsyncIterator[None]:
-    task = asyncio.create_task(keep_connected(address, tls.client_context(credentials), name, side.serve, side.note))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    """A test's coroutine, within bounds."""
-
-    async def bounded() -> None:
-        async with asyncio.timeout(3 * WAIT_S):
-            await test()
-
-    asyncio.run(bounded())
+from tests.unit.transport.kit import RUN, SLOT_1, STORAGE, Side, dialling, listening, run
 
 
 def test_frames_arrive_in_order_with_the_senders_proven_name() -> None:
@@ -259,21 +192,6 @@ def test_heartbeats_keep_a_silent_channel_and_silence_ends_it(monkeypatch: pytes
             server.channels[0]._heartbeat.cancel()  # as if it were stopped
             await client.until(lambda: bool(client.notes))
             assert loop.time() - client.channels[0]._heard >= limits.SILENCE_S_MAX
-
-    run(test)
-
-
-def test_a_listener_takes_no_more_connections_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "CONNECTIONS_MAX", 1)
-
-    async def test() -> None:
-        server, first, second = Side(), Side(), Side()
-        async with listening(server) as address, dialling(first, address):
-            await first.until(lambda: bool(first.channels))
-            await server.until(lambda: bool(server.channels))
-            async with dialling(second, address):
-                await second.until(lambda: bool(second.notes))
-            assert len(server.channels) == 1
 
     run(test)
 
