@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RUN_VARIABLE = "SCICHAIN_RUN_ID"
 CHAIN_VARIABLE = "SCICHAIN_RUN_CHAIN"
+ROOT_VARIABLE = "SCICHAIN_RUN_ROOT"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def disarm() -> tuple[MainRun | None, str | None, bool]:
         ExecutorPluginRegistry().plugins["local"] = _State.local
         _State.local = None
     if run is not None:
-        for variable in (RUN_VARIABLE, CHAIN_VARIABLE):
+        for variable in (RUN_VARIABLE, CHAIN_VARIABLE, ROOT_VARIABLE):
             os.environ.pop(variable, None)
     return run, refusal, strict
 
@@ -135,7 +136,8 @@ def _attach(workflow: Any) -> JobRecording | None:
     if not workflow.local_exec:
         os.environ[RUN_VARIABLE] = run.session.recorder.run.hex()
         os.environ[CHAIN_VARIABLE] = str(run.session.plan.chain_dir)
-        workflow.register_envvars(RUN_VARIABLE, CHAIN_VARIABLE)
+        os.environ[ROOT_VARIABLE] = run.session.naming.roots[0].handed_over()
+        workflow.register_envvars(RUN_VARIABLE, CHAIN_VARIABLE, ROOT_VARIABLE)
     return run.recording
 
 
@@ -153,6 +155,7 @@ def _join(environment: Mapping[str, str]) -> JobRecording | None:
 
     here = Path.cwd()
     config = load_config(here)
-    recorder, artifacts, user = join_run(bytes.fromhex(run), Path(chain_dir), here, HashPolicy(config.hash_policy))
+    policy, root = HashPolicy(config.hash_policy), environment.get(ROOT_VARIABLE, "")
+    recorder, artifacts, user = join_run(bytes.fromhex(run), Path(chain_dir), here, policy, root)
     redaction = Redaction(config.redact)
     return JobRecording(engine(), recorder, artifacts, user, dag=None, strict=False, redaction=redaction)

@@ -25,7 +25,7 @@ CHAIN_NAME: Final = ".scichain"
 DEFAULT: Final = "default"
 """Origin of what nobody configured."""
 _PREFIX: Final = "SCICHAIN_"
-_OTHER_VARIABLES: Final = frozenset({"SCICHAIN_RUN_ID", "SCICHAIN_RUN_CHAIN", "SCICHAIN_DEBUG"})
+_OTHER_VARIABLES: Final = frozenset({"SCICHAIN_RUN_ID", "SCICHAIN_RUN_CHAIN", "SCICHAIN_RUN_ROOT", "SCICHAIN_DEBUG"})
 """Set by a run for its inner processes, or by who looks for a mistake in here; not configuration."""
 
 

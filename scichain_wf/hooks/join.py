@@ -23,14 +23,22 @@ from scichain_wf.model.transaction import RunId
 
 RUN_VARIABLE: Final = "SCICHAIN_RUN_ID"
 CHAIN_VARIABLE: Final = "SCICHAIN_RUN_CHAIN"
+ROOT_VARIABLE: Final = "SCICHAIN_RUN_ROOT"
 """What a run leaves in the environment of the programs it starts."""
 _TRUST_ROOT: Final = re.compile(rb"scichain-wf-trust-root-v1 (sha256:[0-9a-f]{64})\n\Z")
 
 
 def join_run(
-    run: bytes, chain_dir: Path, directory: Path, hash_policy: HashPolicy = HashPolicy.CACHED
+    run: bytes, chain_dir: Path, directory: Path, hash_policy: HashPolicy = HashPolicy.CACHED, root: str = ""
 ) -> tuple[Recorder, Artifacts, str]:
     """What records the tasks of `run` in this process, and the user's name.
+
+    Args:
+        run: its id.
+        chain_dir: directory of its chain.
+        directory: where relative paths start here.
+        hash_policy: how much of files is read.
+        root: value of ROOT_VARIABLE: what the run calls its directory, which has the same name on every host.
 
     Raises:
         LedgerError: `chain_dir` is not a chain, or cannot be read from this host.
@@ -39,7 +47,7 @@ def join_run(
     slots = outbox_directory(chain, 0).parent
     outboxes = sorted(slots.glob("slot-*"), key=lambda path: (len(path.name), path.name))
     recorder = Recorder(chain, RunId(run), outboxes, chain_dir / "spool")
-    naming = Naming([directory])
+    naming = Naming([directory], handed_over=root)
     digests = Digests(shared_table(naming.host))
     return recorder, Artifacts(naming, recorder.problem, hash_policy, digests), user_name()
 

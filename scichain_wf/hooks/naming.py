@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote_from_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from scichain_wf import limits
 from scichain_wf.errors import UsageError
 from scichain_wf.model.canonical import JsonObject
-from scichain_wf.model.uri import file_uri, root_id, work_uri
+from scichain_wf.model.uri import ROOT_ID_CHARS, file_uri, root_id, work_uri
 
 SHARED_FILE_SYSTEMS: Final = frozenset(
     [
@@ -35,6 +35,7 @@ _MOUNTS: Final = Path("/proc/self/mountinfo")
 _MOUNT_BYTES_MAX: Final = 8 << 20
 _O_PATH: Final = getattr(os, "O_PATH", 0)
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")
+_ROOT_ID: Final = re.compile(rf"[0-9a-f]{{{ROOT_ID_CHARS}}}")
 _HOST_CHARS: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -75,6 +76,10 @@ class Root:
             "from_chain": _escaped(os.path.relpath(self.path, chain_dir)),
         }
 
+    def handed_over(self) -> str:
+        """For a process on another host that takes part in the run: there the mount types may say something else."""
+        return f"{self.id}:{_escaped(self.path)}"
+
 
 class Mounts:
     """The mount table of this process, read once; every path is node-local where there is none."""
@@ -98,9 +103,22 @@ class Naming:
         roots: the registered roots, innermost first.
     """
 
-    def __init__(self, directories: Sequence[str | bytes | os.PathLike[str]], mounts: Mounts | None = None) -> None:
-        """Register roots; the first is what relative paths start from."""
+    def __init__(
+        self,
+        directories: Sequence[str | bytes | os.PathLike[str]],
+        mounts: Mounts | None = None,
+        handed_over: str = "",
+    ) -> None:
+        """Register roots; the first is what relative paths start from.
+
+        Args:
+            directories: the roots.
+            mounts: default: this process's.
+            handed_over: what `Root.handed_over` said of a root elsewhere: the same path is the same root here.
+        """
         self.host = host_name()
+        known, _, path = handed_over.partition(":")
+        self._known = {unquote_to_bytes(path): known} if _ROOT_ID.fullmatch(known) else {}
         self._mounts = mounts or Mounts()
         resolved = [os.path.realpath(os.fsencode(directory)) for directory in directories]
         self._base = resolved[0]
@@ -127,7 +145,8 @@ class Naming:
 
     def _root(self, path: bytes) -> Root:
         mount = self._mounts.of(path)
-        return Root(root_id("" if mount.shared else self.host, path), self.host, path, mount.point)
+        known = self._known.get(path) or root_id("" if mount.shared else self.host, path)
+        return Root(known, self.host, path, mount.point)
 
 
 def _resolved(path: bytes) -> bytes:

@@ -23,7 +23,7 @@ from scichain_wf.hooks.artifacts import Artifact, Artifacts
 from scichain_wf.hooks.closing import not_recorded_line, problem_lines
 from scichain_wf.hooks.digests import HashPolicy
 from scichain_wf.hooks.environment import python_environment
-from scichain_wf.hooks.join import CHAIN_VARIABLE, RUN_VARIABLE, join_run
+from scichain_wf.hooks.join import CHAIN_VARIABLE, ROOT_VARIABLE, RUN_VARIABLE, join_run
 from scichain_wf.hooks.recorder import Recorder
 from scichain_wf.hooks.records import Engine, task_key
 from scichain_wf.hooks.redaction import Redaction
@@ -154,7 +154,7 @@ class Run:
         except ValueError:
             raise SubmissionError(f"{RUN_VARIABLE} is not the id of a run: {run!r:.80}") from None
         self.recorder, self.artifacts, self.user = join_run(
-            identity, Path(chain_dir), Path.cwd(), self._policy or HashPolicy.CACHED
+            identity, Path(chain_dir), Path.cwd(), self._policy or HashPolicy.CACHED, os.environ.get(ROOT_VARIABLE, "")
         )
         return True
 
@@ -177,13 +177,14 @@ class Run:
         self.recorder, self.artifacts, self.user = session.recorder, session.artifacts, session.user
         os.environ[RUN_VARIABLE] = session.recorder.run.hex()
         os.environ[CHAIN_VARIABLE] = str(plan.chain_dir)
+        os.environ[ROOT_VARIABLE] = session.naming.roots[0].handed_over()
 
     def _finish(self, error: BaseException | None) -> list[str]:
         if self._session is None:  # somebody else's run, or none
             problems = [] if self.recorder is None else self.recorder.problems
             self.complete = self.recorder is not None and not problems
             return problem_lines(problems)
-        for variable in (RUN_VARIABLE, CHAIN_VARIABLE):
+        for variable in (RUN_VARIABLE, CHAIN_VARIABLE, ROOT_VARIABLE):
             os.environ.pop(variable, None)
         interrupted = self._interrupted or isinstance(error, KeyboardInterrupt)
         status = "interrupted" if interrupted else "failed" if self._failed or error is not None else "ok"

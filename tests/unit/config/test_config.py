@@ -96,7 +96,8 @@ def test_without_a_home_there_is_no_users_file(project: Path, variables: dict[st
 
 
 def test_variables_that_a_run_sets_for_its_inner_processes_are_no_configuration(project: Path) -> None:
-    assert values(project, SCICHAIN_RUN_ID="x", SCICHAIN_RUN_CHAIN="y", SCICHAIN_DEBUG="1", OTHER="z") == Config()
+    inner = {"SCICHAIN_RUN_ID": "x", "SCICHAIN_RUN_CHAIN": "y", "SCICHAIN_RUN_ROOT": "z"}
+    assert values(project, **inner, SCICHAIN_DEBUG="1", OTHER="z") == Config()
 
 
 def test_patterns_in_the_environment_are_separated_by_commas(project: Path) -> None:

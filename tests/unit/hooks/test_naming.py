@@ -47,6 +47,16 @@ def test_root_id_depends_on_the_host_only_where_the_file_system_is_its_own() -> 
     assert Naming(["/shared/x"], Mounts(LOCAL)).roots[0].id == root_id(host_name(), b"/shared/x")
 
 
+def test_a_root_that_was_handed_over_keeps_its_id_at_the_same_path_only() -> None:
+    there = Naming([b"/shared/x \xff"], Mounts(SHARED)).roots[0]
+    for handed_over in (there.handed_over(), f"{there.id}:"):
+        [here] = Naming([there.path], Mounts(LOCAL), handed_over).roots
+        assert (here.id == there.id) == handed_over.endswith("%FF")
+    assert Naming(["/y"], Mounts(LOCAL), there.handed_over()).roots[0].id == root_id(host_name(), b"/y")
+    for malformed in ("", "x:/y", f"{there.id}0:/y", ":/y", "/y"):
+        assert Naming(["/y"], Mounts(LOCAL), malformed).roots[0].id == root_id(host_name(), b"/y")
+
+
 def test_files_outside_every_root_carry_the_host_unless_shared(root: Path) -> None:
     names = Naming([root], Mounts(SHARED))
     assert names.uri("/shared/ref.fa") == "file:///shared/ref.fa"
