@@ -11,6 +11,7 @@ from typing import Final, cast
 
 from scichain_wf.audit.certificates import check_certificate
 from scichain_wf.audit.epochs import EpochBook, InForce, epoch_of
+from scichain_wf.audit.forks import check_given_up
 from scichain_wf.audit.trace import check_traceability
 from scichain_wf.crypto.hashing import Domain
 from scichain_wf.crypto.signing import VerifyKey
@@ -37,6 +38,7 @@ def visit(ledger: RawLedger, summary: Survey, block: StoredBlock, found: Walked)
     else:
         check.made_by_a_member()
         check_traceability(ledger, block, found)
+        check_given_up(ledger, summary, block, found)
 
 
 class _BlockCheck:

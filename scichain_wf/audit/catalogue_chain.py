@@ -334,6 +334,13 @@ CHAIN: Final[dict[str, Entry]] = {
         "",
         "Check where the kept checkpoint comes from.",
     ),
+    "fork-accepted": Entry(
+        "SC-CHAIN-104",
+        _W,
+        "The chain's owner gave up a checkpoint of it",
+        "There was another history. Its owner went on from an older or another copy, and a note on the chain says so.",
+        "Ask its author what was lost. Who agrees keeps a newer checkpoint in place of the one given up.",
+    ),
     "receipt": Entry(
         "SC-CHAIN-110",
         _E,

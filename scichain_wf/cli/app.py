@@ -23,6 +23,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("status", "Show how the chain stands, who serves it, and what waits."),
     "watch": ("watch", "Show the same again and again, until Ctrl-C."),
     "doctor": ("doctor", "Examine whether recording will work here."),
+    "recover": ("recover", "Show what a chain that went back in time lost, and go on from it."),
     "clean": ("clean", "Remove what dead processes left in shared memory."),
     "config": ("config", "Show what is configured, and where."),
     "completion": ("completion", "Print the completion script of a shell."),

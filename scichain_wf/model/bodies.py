@@ -200,7 +200,8 @@ ATTESTATION: Final = Record({"uri": _URI, "digest": DIGEST, "size_bytes": COUNT,
 
 ANCHOR: Final = Record({"checkpoint": FREE_TEXT, "service": NAME, "token": FREE_TEXT})
 
-NOTE: Final = Record({"text": FREE_TEXT}, {"author": NAME, "about": AnyOf(KEY, _URI)})
+NOTE: Final = Record({"text": FREE_TEXT}, {"author": NAME, "about": AnyOf(KEY, _URI), "checkpoint": FREE_TEXT})
+"""`checkpoint`: a signed note that this chain does not continue, and that its owner gave up (`recover`)."""
 
 BODIES: Final[dict[str, Field]] = {
     Kind.TASK: TASK,

@@ -182,7 +182,8 @@ def _check(view: ChainView, checkpoint: Checkpoint, path: Path) -> None:
     if checkpoint.chain != view.chain_id or size > view.size or view.root(size) != checkpoint.root:
         raise VerificationError(
             f"{path} (of {size} links) is not of this ledger (of {view.size} links): the ledger was rolled back or "
-            "exchanged, and nothing is appended to it; put the newest copy of the chain back"
+            "exchanged, and nothing is appended to it; put the newest copy of the chain back, or see what is lost: "
+            "`scichain-wf recover`"
         )
 
 
