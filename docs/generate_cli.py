@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+from pages import keep
 
 from scichain_wf.cli import PROGRAM
 from scichain_wf.cli.app import app
@@ -50,13 +51,5 @@ def _described(command: click.Command, parent: click.Context, name: str) -> list
     return lines
 
 
-def main() -> int:
-    """Write or check; returns the exit code."""
-    if "--check" in sys.argv[1:]:
-        return 0 if PAGE.read_text() == page() else 1
-    PAGE.write_text(page())
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep(PAGE, page()))

@@ -11,6 +11,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import Final
 
+from pages import keep
+
 from scichain_wf.config import SETTINGS, Config
 
 PAGE: Final = Path(__file__).parent / "reference" / "configuration.md"
@@ -48,13 +50,5 @@ def page() -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def main() -> int:
-    """Write or check; returns the exit code."""
-    if "--check" in sys.argv[1:]:
-        return 0 if PAGE.read_text() == page() else 1
-    PAGE.write_text(page())
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep(PAGE, page()))

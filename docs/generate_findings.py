@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from pages import keep
+
 from scichain_wf.audit.catalogue import CATALOGUE
 
 PAGE: Final = Path(__file__).parent / "reference" / "findings.md"
@@ -27,13 +29,5 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    """Write or check; returns the exit code."""
-    if "--check" in sys.argv[1:]:
-        return 0 if PAGE.read_text() == page() else 1
-    PAGE.write_text(page())
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep(PAGE, page()))

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from pages import keep
+
 DOCS: Final = Path(__file__).parent
 PAGE: Final = DOCS / "explanation" / "simulation.md"
 RULES: Final = ("adaptive", "1", "2", "3", "4", "5", "6")
@@ -196,13 +198,5 @@ def page() -> str:
     return INTRODUCTION + scale() + large() + tails() + difficulty()
 
 
-def main() -> int:
-    """Write or check; returns the exit code."""
-    if "--check" in sys.argv[1:]:
-        return 0 if PAGE.read_text(encoding="utf-8") == page() else 1
-    PAGE.write_text(page(), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep(PAGE, page()))
