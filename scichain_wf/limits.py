@@ -260,6 +260,8 @@ MESH_TIMEOUT_S: Final = 5.0
 """How long a start waits for agents to connect to each other: before that, storage decides alone."""
 DRAIN_TIMEOUT_S: Final = 30.0
 """How long an ending service tries to get everything committed."""
+DRAIN_FULL_TIMEOUT_S: Final = 3.0
+"""The same where its disk is full: somebody may be making room, but the user is waiting for the prompt."""
 SERVICE_GRACE_S: Final = 10.0
 """How much longer than the service itself its client waits for it."""
 AGENT_END_TIMEOUT_S: Final = 5.0
@@ -270,6 +272,8 @@ RESTART_PAUSE_S: Final = 0.05
 """Before the second start in a row; doubled each time."""
 ORPHANS_S: Final = 2.0
 """The storage node looks this often for outboxes whose agents have gone."""
+FULL_POLL_S: Final = 1.0
+"""A storage node whose disk is full looks this often whether there is room."""
 WRITER_LEASE_S: Final = 10.0
 """A storage node that could not say for this long that it lives promises nothing until it has."""
 WRITER_LEASE_S_MIN: Final = 0.2

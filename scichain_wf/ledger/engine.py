@@ -214,7 +214,7 @@ def failure(error: lmdb.Error, path: Path, doing: str) -> LedgerError:
     if code in _FULL or (code == errno.EIO and _out_of_room(path, free)):
         return LedgerFull(
             f"{path}: no room left while {doing} ({_shown(free)} free); everything acknowledged before is kept and "
-            "readable: free space or raise the quota, then start again"
+            "readable: free space or raise the quota"
         )
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return LedgerError(f"{path}: not permitted while {doing} ({error}); open it read-only, or as its owner")

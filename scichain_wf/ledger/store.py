@@ -139,23 +139,21 @@ class ChainStore:
             LedgerCorrupt: not an LMDB file, or truncated.
             UnsupportedVersion: made by a newer scichain-wf.
         """
-        state = engine.check_file(directory)
-        used = (state.last_page + 1) * state.page_bytes
-        map_bytes = engine.map_bytes_for(used, 0 if readonly else _RESERVE_BYTES)
-        try:
-            environment = engine.open_environment(
-                directory, readonly=readonly, map_bytes=map_bytes, readahead=readahead
-            )
-            try:
-                _check_format(directory, environment)
-                return cls(directory, environment, Databases.opened(environment), readonly=readonly)
-            except BaseException:
-                environment.close()
-                raise
-        except lmdb.NotFoundError as error:
-            raise LedgerCorrupt(f"{directory}: a database is missing ({error}); restore a snapshot") from None
-        except lmdb.Error as error:
-            raise engine.failure(error, directory, "opening the ledger") from error
+        environment, databases = _opened(directory, readonly=readonly, readahead=readahead)
+        return cls(directory, environment, databases, readonly=readonly)
+
+    def reopen(self) -> None:
+        """After a failed commit: open the file again, as another process would. No view or batch may be open.
+
+        Raises:
+            LedgerError: as of `open`; the store refuses every later call.
+        """
+        with self._exclusive:
+            if self._views or self._writing:
+                raise InvariantViolation("ledger: opened again while it is in use")
+            self.close()
+            self._env, self._dbs = _opened(self.path, readonly=self.readonly)
+            self._refusal = None
 
     def close(self) -> None:
         """Release the file. Idempotent; no view or batch may be open."""
@@ -347,6 +345,24 @@ class ChainStore:
                 f"{self.path}: the map cannot grow to {wanted_bytes} bytes ({error}); raise the limit of address "
                 "space, then open the ledger again"
             ) from error
+
+
+def _opened(directory: Path, *, readonly: bool, readahead: bool = False) -> tuple[lmdb.Environment, Databases]:
+    state = engine.check_file(directory)
+    used = (state.last_page + 1) * state.page_bytes
+    map_bytes = engine.map_bytes_for(used, 0 if readonly else _RESERVE_BYTES)
+    try:
+        environment = engine.open_environment(directory, readonly=readonly, map_bytes=map_bytes, readahead=readahead)
+        try:
+            _check_format(directory, environment)
+            return environment, Databases.opened(environment)
+        except BaseException:
+            environment.close()
+            raise
+    except lmdb.NotFoundError as error:
+        raise LedgerCorrupt(f"{directory}: a database is missing ({error}); restore a snapshot") from None
+    except lmdb.Error as error:
+        raise engine.failure(error, directory, "opening the ledger") from error
 
 
 def _check_format(directory: Path, environment: lmdb.Environment) -> None:

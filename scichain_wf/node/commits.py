@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from scichain_wf.consensus.storage import Append, Appended, Candidate, Outcome, Storage
 from scichain_wf.errors import InvariantViolation
+from scichain_wf.ledger.files import os_failure
 from scichain_wf.ledger.prepared import PreparedBlock, prepared
 from scichain_wf.model.checkpoint import Checkpoint
 from scichain_wf.model.link import Mode
@@ -68,7 +69,6 @@ class Committer:
 
         self._writer.check()
         links, self._size, self._root = self._store.append_all(body)
-        self.publish()
         return links
 
     def _do(self, batch: AppendBatch, candidate: Candidate, decision: Decision) -> Appended | Already | Answer:
@@ -89,10 +89,17 @@ class Committer:
         return Appended(link, decision.against)
 
     def publish(self) -> str:
-        """Sign and publish the head of the last commit; returns the note."""
+        """Sign and publish the head of the last commit; returns the note.
+
+        Raises:
+            LedgerFull: no room for it; the one before is still there.
+        """
         self._writer.check()
         text = Checkpoint(self._chain, self._size, self._root).sign(self._key).text()
-        replace_file(self._layout.checkpoint, text)
+        try:
+            replace_file(self._layout.checkpoint, text)
+        except OSError as error:
+            raise os_failure(error, self._layout.checkpoint, "publishing the checkpoint") from None
         return text
 
 

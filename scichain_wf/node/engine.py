@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from scichain_wf.node.flushing import Flusher
     from scichain_wf.node.members import Reading
+    from scichain_wf.node.room import Room
 
 
 class Engine:
@@ -26,6 +27,7 @@ class Engine:
         read: reads the store.
         replies: where answers go.
         end: called with the reason when there is nobody to serve any more.
+        room: what is lacking, if anything.
     """
 
     def __init__(
@@ -36,9 +38,10 @@ class Engine:
         read: Reading,
         replies: process.Replies,
         end: Callable[[str], None],
+        room: Room,
     ) -> None:
         self._handle, self._flusher, self._prepare = handle, flusher, prepare
-        self._read, self._replies, self._end = read, replies, end
+        self._read, self._replies, self._end, self._room = read, replies, end, room
 
     async def serve(self) -> None:
         """Do what it asks for; its end is the end of this run."""
@@ -62,6 +65,7 @@ class Engine:
             result = await self._read(partial(summary.of_run, run=run))
         except (TimeoutError, PeerError) as error:
             message = str(error) or f"not everything was committed within {timeout_s:.0f} s"
+            message += f": {self._room.lack}" if self._room.lack else ""
             self._replies.say({"flush": number, "error": {"class": "PeerError", "message": message}})
         else:
             self._replies.say({"flush": number, "flushed": result})

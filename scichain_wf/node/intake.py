@@ -244,9 +244,7 @@ class Intake:
 
     def given_up(self, refused: dict[bytes, bytes], reason: str) -> None:
         """These (id → bytes) were refused for good: set aside."""
-        for data in refused.values():
-            self._set_aside(data, reason)
-        self.settled(tuple(refused))
+        self.settled(tuple(identity for identity, data in refused.items() if self._set_aside(data, reason)))
 
     def _take(self, source: Source, name: str, data: bytes) -> Item | None:
         identity = leaf_hash(data)
@@ -262,8 +260,8 @@ class Intake:
             if parsed["kind"] == Kind.EPOCH:
                 raise DecodeError("membership is not submitted through an outbox")
         except DecodeError as error:
-            self._set_aside(data, str(error))
-            source.let_go(name)
+            if self._set_aside(data, str(error)):
+                source.let_go(name)
             return None
         item = Item(identity, data, parsed, source.label)
         self._pending[identity] = _Pending(self.taken, len(data), [(source, name)])
@@ -273,7 +271,13 @@ class Intake:
             return None
         return item
 
-    def _set_aside(self, data: bytes, reason: str) -> None:
-        path = write_spool(self._refused, data)
+    def _set_aside(self, data: bytes, reason: str) -> bool:
+        """Whether it could be; where there is no room it stays where it was, for the next agent."""
+        try:
+            path = write_spool(self._refused, data)
+        except SubmissionError as error:
+            self._log.error("a transaction cannot be recorded, nor set aside", reason=f"{reason}; {error}")
+            return False
         self._log.error("a transaction cannot be recorded and was set aside", file=path, reason=reason)
+        return True
 

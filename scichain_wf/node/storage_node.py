@@ -39,6 +39,7 @@ from scichain_wf.node.launch import Launch, agent_line
 from scichain_wf.node.log import Log
 from scichain_wf.node.members import Member, Members
 from scichain_wf.node.past import Filters
+from scichain_wf.node.room import Room
 from scichain_wf.node.site import publish, withdraw
 from scichain_wf.node.tasks import Tasks
 from scichain_wf.transport import runca, tls
@@ -99,6 +100,7 @@ class StorageNode:
         self._committer = Committer(self._store, layout, self._launch.storage, self._chain, writer)
         self._core = storage.Storage(self._launch.storage, self._chain, writer.number)
         self._thread = ThreadPoolExecutor(1, "store")
+        self._room = Room(self._store, self._thread, self._log)
         self._changed = asyncio.Event()
         self._stop = asyncio.Event()
         self._fatal: BaseException | None = None
@@ -110,7 +112,7 @@ class StorageNode:
         self._filters = Filters(self._read, self._spawn, self._send_filter)
         self._crew = Crew(children, self._spawn, self._agent_ended, self._log)
         self._flusher = Flusher(self._members, lambda: self._core.is_idle, self._slots)
-        self._engine = Engine(engine, self._flusher, self._find_heir, self._read, self._replies, self._end)
+        self._engine = Engine(engine, self._flusher, self._find_heir, self._read, self._replies, self._end, self._room)
         self._appending = asyncio.Lock()
         self._in_force = False
         self._published = 0.0
@@ -158,7 +160,7 @@ class StorageNode:
         async with self._appending:
             joins = tuple(member.hello.join for member in self._members.all)
             await self._begin_epoch(partial(self._launch.first_epochs, joins=joins))
-        self._in_force = True
+        self._in_force = self._room.waits = True
         for member in self._members.all:
             self._spawn(self._admit(member))
         await self._until(lambda: self._members.ready == count, "connect to the others", limits.MESH_TIMEOUT_S)
@@ -178,7 +180,8 @@ class StorageNode:
                 made, epoch = blocks(view)
             return epoch, self._committer.append_epochs(made)
 
-        self._epoch, links = await self._loop.run_in_executor(self._thread, append)
+        self._epoch, links = await self._room.run(append)
+        await self._room.run(self._committer.publish)
         self._feed(events.EpochInForce(Roster(self._epoch, self._chain)))
         for link, block in links:
             self._members.announce(Announce(messages.Committed(link, block), frozenset()))
@@ -211,12 +214,13 @@ class StorageNode:
     async def _drain(self) -> bool:
         """Get everything committed that is in the outboxes, and have the agents close them."""
         try:
-            async with asyncio.timeout(limits.DRAIN_TIMEOUT_S):
+            async with asyncio.timeout(limits.DRAIN_FULL_TIMEOUT_S if self._room.lack else limits.DRAIN_TIMEOUT_S):
                 self._find_heir()
                 if self._crew.all_slots or self._slots():  # else nobody came, or all have left in order
                     await self._flusher.run(drain=True)
         except (TimeoutError, PeerError) as error:
-            self._log.error("not everything was committed: the rest waits for the next start", reason=error)
+            reason = self._room.lack or error
+            self._log.error("not everything was committed: the rest waits for the next start", reason=reason)
             return False
         return not shm.has_outboxes(self._chain)
 
@@ -266,11 +270,11 @@ class StorageNode:
     async def _commit(self, effect: storage.Commit) -> None:
         async with self._appending:
             run = partial(self._committer.run, self._core, effect.candidates)
-            self._feed(storage.Decided(await self._loop.run_in_executor(self._thread, run)))
+            self._feed(storage.Decided(await self._room.run(run)))
         # Agents hear of links at once, of the checkpoint when there is time, or at least so often.
         if self._core.is_idle or self._loop.time() > self._published + limits.CHECKPOINT_S:
             self._published = self._loop.time()
-            text = await self._loop.run_in_executor(self._thread, self._committer.publish)
+            text = await self._room.run(self._committer.publish)
             self._members.broadcast(wire.Kind.CHECKPOINT, text.encode())
 
     async def _read(self, function: Callable[[ChainView], T]) -> T:

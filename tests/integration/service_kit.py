@@ -39,6 +39,11 @@ class Records:
         output = self._builder.artifact(f"out/{name}", content or name.encode())
         return self._builder.task(name, inputs or [], [output])
 
+    def big_task(self, name: str, outputs: int) -> Transaction:
+        """A task that makes so many artifacts, of some 400 bytes each."""
+        made = [self._builder.artifact(f"out/{name}/{'x' * 200}{number}", b"") for number in range(outputs)]
+        return self._builder.task(name, [], made)
+
     def output_of(self, name: str, content: bytes | None = None) -> JsonObject:
         """An input: what the task `name` made, with the task as its origin."""
         return self._builder.artifact(f"out/{name}", content or name.encode()) | {"origin": f"task:{name}"}

@@ -15,6 +15,7 @@ import pytest
 
 from scichain_wf import limits
 from scichain_wf.errors import (
+    InvariantViolation,
     LedgerCorrupt,
     LedgerError,
     LedgerFull,
@@ -173,6 +174,32 @@ def test_a_full_disk_is_said_to_be_full_and_loses_nothing(small_disk: Path) -> N
     with ChainStore.open(small_disk / "ledger") as again:
         commit(again, builder, [builder.task("after")])
         assert size_of(again) == size + 1
+
+
+def test_a_store_that_was_full_can_be_opened_again_and_goes_on_when_there_is_room(small_disk: Path) -> None:
+    builder, store = new_chain(small_disk / "ledger")
+    with store:
+        size, error = fill(builder, store)
+        assert type(error) is LedgerFull
+        store.reopen()
+        assert size_of(store) == size
+        assert fill(builder, store)[0] == size
+        store.reopen()
+        subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+        commit(store, builder, [builder.task("after")])
+        assert size_of(store) == size + 1
+        with store.view(), pytest.raises(InvariantViolation, match="while it is in use"):
+            store.reopen()
+        assert size_of(store) == size + 1
+
+
+def test_a_store_that_cannot_be_opened_again_refuses_everything(chain: Chain) -> None:
+    _, store = chain
+    (store.path / "data.mdb").unlink()
+    with pytest.raises(LedgerError, match=r"holds no data\.mdb"):
+        store.reopen()
+    with pytest.raises(LedgerError, match="was closed"), store.view():
+        pass
 
 
 def test_a_limit_of_file_size_is_said_to_be_full(chain: Chain) -> None:

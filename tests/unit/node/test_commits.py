@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
 from scichain_wf.consensus import storage
-from scichain_wf.errors import LedgerError
+from scichain_wf.errors import LedgerError, LedgerFull
 from scichain_wf.ledger.prepared import prepared
 from scichain_wf.model.checkpoint import Checkpoint
 from scichain_wf.node import chain as chains
@@ -99,6 +102,19 @@ def test_a_fenced_writer_appends_nothing_more(chain: DiskChain, writer: Writer, 
     with pytest.raises(LedgerError, match="took over"):
         committer.append_epochs([(block, 9)])
     assert size(chain) == 3
+
+
+def test_a_checkpoint_for_which_there_is_no_room_leaves_the_one_before(
+    chain: DiskChain, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(chain, committer, lambda: None)
+    committer.publish()
+    before = chain.layout.checkpoint.read_bytes()
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(Path, "replace", Mock(side_effect=full))
+    with pytest.raises(LedgerFull, match="no room left while publishing the checkpoint"):
+        committer.publish()
+    assert chain.layout.checkpoint.read_bytes() == before
 
 
 def test_a_checkpoint_is_not_signed_by_who_sleeps_between_commit_and_publication(
