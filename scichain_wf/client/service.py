@@ -150,7 +150,9 @@ class Service:
                 return
             self._stopped = True
             if self._process.stdin is not None:
-                self._process.stdin.close()  # it drains and ends; its exit code says how
+                with suppress(OSError):  # it is gone: its exit code says how
+                    self._process.stdin.write(b'{"end": true}\n')  # forks of this process may hold the pipe open
+                self._process.stdin.close()
             try:
                 code = self._process.wait(timeout_s + limits.SERVICE_GRACE_S)
             except subprocess.TimeoutExpired:

@@ -44,8 +44,10 @@ class Engine:
         self._read, self._replies, self._end, self._room = read, replies, end, room
 
     async def serve(self) -> None:
-        """Do what it asks for; its end is the end of this run."""
+        """Do what it asks for, until it says that this is all, or is gone."""
         async for command in process.lines():
+            if "end" in command:
+                break
             if "flush" in command:
                 await self._flush(cast("dict[str, object]", command["flush"]))
         self._end("the engine is done")

@@ -319,6 +319,21 @@ def test_a_fork_of_the_engine_cannot_use_or_end_the_service(chain: Path) -> None
         assert is_alive(service.pids["storage"])
 
 
+def test_a_service_ends_although_a_fork_of_the_engine_holds_its_pipe(chain: Path) -> None:
+    """As a pool of worker processes does that is still there."""
+    with running(chain) as service:
+        emitted = Records(service.chain).tasks(3)
+        emit(service, emitted)
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+    try:
+        assert_committed_once(chain, emitted)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def test_a_flush_has_a_deadline_and_says_where_the_records_are(chain: Path) -> None:
     with running(chain, 1) as service:
         records = Records(service.chain)
