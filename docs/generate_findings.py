@@ -21,8 +21,9 @@ def page() -> str:
     lines = [
         "# Findings",
         "",
-        "What `scichain-wf verify` can report. An *error* makes the verdict FAILED, *unchecked* makes it INCOMPLETE,",
-        "*warning* VERIFIED WITH WARNINGS; *info* changes nothing. Ids are never reused.",
+        "What `scichain-wf verify` and `audit` can report; the latter looks at whole runs and finds more. An *error*",
+        "makes the verdict FAILED, *unchecked* makes it INCOMPLETE, *warning* VERIFIED WITH WARNINGS; *info* changes",
+        "nothing. Ids are never reused.",
     ]
     for entry in sorted(set(CATALOGUE.values())):
         lines += ["", f"## {entry.id}: {entry.title}", "", f"*{entry.severity}.* {entry.meaning}", "", entry.remedy]

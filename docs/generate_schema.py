@@ -1,4 +1,4 @@
-"""Write the JSON Schema documents of every record from the schema objects that check them.
+"""Write the JSON Schema documents of every record, and of an audit's result, from the code that checks or makes them.
 
 `python docs/generate_schema.py` writes docs/reference/schema/; with `--check` it writes nothing and exits 1 where a
 document is not current.
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from scichain_wf.audit.schema import result_schema
 from scichain_wf.model import block, certificate, link, receipt, verdict
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.transaction import record_of
@@ -34,6 +35,7 @@ def documents() -> dict[str, dict[str, Any]]:
         "certificate": ("Why a block was appended", _one_of(certificates)),
         "link": ("One link of the chain", link.LINK.json_schema()),
         "receipt": ("One transaction with all proofs up to a checkpoint", receipt.RECEIPT.json_schema()),
+        "result": ("What a verification or an audit comes to", result_schema()),
     }
     return {
         f"{name}.schema.json": {"$schema": DIALECT, "title": name, "description": title} | schema

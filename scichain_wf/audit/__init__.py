@@ -20,7 +20,8 @@ What `verify_chain` does, in order:
 
 `verify_files` does the same and then holds every newest recorded output against the file on disk. `verify_artifact`
 proves one file's record up to the checkpoint in O(log n), without the rest of the chain; `verify_run` checks the blocks
-of one run likewise. `verify_receipt` needs no chain at all.
+of one run likewise. `verify_receipt` needs no chain at all. `audit` does what `verify_files` does, adds what only whole
+runs show, and tells what the records say.
 
 What the caller must still do:
 
@@ -37,6 +38,7 @@ from __future__ import annotations
 
 from scichain_wf.audit.artifact import verify_artifact
 from scichain_wf.audit.chain import verify_chain
+from scichain_wf.audit.engine import audit
 from scichain_wf.audit.files import verify_files
 from scichain_wf.audit.receipt import make_receipt, verify_receipt
 from scichain_wf.audit.result import FileResult, FileState, Finding, Head, Result, Verdict
@@ -49,6 +51,7 @@ __all__ = [
     "Head",
     "Result",
     "Verdict",
+    "audit",
     "make_receipt",
     "verify_artifact",
     "verify_chain",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple, cast
 
 from scichain_wf.audit import trust
 from scichain_wf.audit.chain import ChainFacts, check_signed, read_facts, trust_statement
@@ -16,7 +17,7 @@ from scichain_wf.audit.proof import check_proof, make_proof, marks_of
 from scichain_wf.audit.result import FileResult, FileState, Head, Result, findings_of
 from scichain_wf.audit.roots import RUNS_LOOKED_AT_MAX, Roots, absolute, run_starts, runs_newest_first
 from scichain_wf.errors import DecodeError, LedgerCorrupt, UsageError, VerificationError
-from scichain_wf.ledger.isolate import Pool, Runner, result
+from scichain_wf.ledger.isolate import Pool, Runner, isolated, result
 from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.ledger.problem import Problem, Problems
 from scichain_wf.ledger.rawread import RawLedger, RawVersion, shared
@@ -114,6 +115,34 @@ def _settled(problems: Problems, files: list[FileResult], size: int | None) -> l
     return [problem for problem in problems.kept if problem.code != "checkpoint-behind"]
 
 
+class Recorded(NamedTuple):
+    """Where the newest record of a file is, and what it says: its digest (empty: none), run and task."""
+
+    uri: str
+    digest: bytes
+    height: int
+    transaction: int
+    run: bytes
+    task: str
+
+
+def newest_record(
+    chain_dir: str | Path, path: str | bytes | Path, roots: Mapping[str, str | bytes | Path] | None = None
+) -> Recorded:
+    """The newest record of a file. Nothing is verified, and the file itself is not looked at.
+
+    Raises:
+        UsageError: nothing is recorded of this file.
+        LedgerError: not a chain, or not readable.
+    """
+    layout = ChainLayout(Path(chain_dir))
+    arguments = (layout.live_ledger(), str(layout.root.absolute()), absolute(path), dict(roots or {}))
+    found = isolated(_recorded, *arguments)
+    if found is None:
+        raise UsageError(f"{os.fsdecode(path)!r:.200}: no task on this chain says that it made such a file")
+    return found
+
+
 # --- in the child -----------------------------------------------------------------------------------
 def _look(
     directory: Path,
@@ -136,6 +165,18 @@ def _look(
     _compare(ledger, item, looked)
     _prove(ledger, summary, checkpoint, item, looked)
     return looked
+
+
+def _recorded(
+    directory: Path, chain_dir: str, path: bytes, roots: dict[str, str | bytes | Path]
+) -> Recorded | None:
+    summary = outline(directory)
+    item = find_record(shared(directory, summary.moment), chain_dir, path, roots)
+    if item is None:
+        return None
+    version, producer = item.version, item.producer
+    run, task = bytes.fromhex(cast("str", producer.value["run"])), cast("str", producer.body["task"])
+    return Recorded(item.uri, version.digest, version.height, version.index, run, task)
 
 
 def find_record(ledger: RawLedger, chain_dir: str, path: bytes, roots: Mapping[str, str | bytes | Path]) -> Item | None:

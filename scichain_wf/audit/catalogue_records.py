@@ -1,4 +1,4 @@
-"""Findings about what the records say: SC-TRACE, SC-RUN, SC-FILE, SC-CONF. See `catalogue`."""
+"""Findings about what the records say: SC-TRACE, SC-RUN, SC-NODE, SC-FILE, SC-CONF. See `catalogue`."""
 
 from __future__ import annotations
 
@@ -44,6 +44,13 @@ RECORDS: Final[dict[str, Entry]] = {
         "",
         "None: a note on the storage node's own bookkeeping.",
     ),
+    "trace-two-producers": Entry(
+        "SC-TRACE-006",
+        _W,
+        "Two tasks of one run say they made the same file, with different contents",
+        "Which of the two a reader of it got depends on the moment; or somebody stated a record for a changed file.",
+        "Have one task write each file; look at who recorded the later one.",
+    ),
     # --- runs --------------------------------------------------------------------------------------
     "run-unknown": Entry(
         "SC-RUN-001", _U, "There is no such run on this chain", "", "List the runs, and check the run's id."
@@ -71,6 +78,56 @@ RECORDS: Final[dict[str, Entry]] = {
     ),
     "run-late": Entry(
         "SC-RUN-005", _W, "Records came after the run had ended", "", "Look at who delivered them, and why so late."
+    ),
+    "run-lost": Entry(
+        "SC-RUN-006",
+        _W,
+        "Tasks began and have no record of how they ended",
+        "They were killed, are still running, or their records were not delivered.",
+        "Look for the records (the spool, a node that died), or run those tasks again.",
+    ),
+    "run-engine-tally": Entry(
+        "SC-RUN-007",
+        _W,
+        "The engine finished more tasks than were recorded",
+        "The engine's own count at the end of the run is higher than that of the records of finished tasks.",
+        "Look for records that were never delivered.",
+    ),
+    "run-unattested": Entry(
+        "SC-RUN-008",
+        _I,
+        "Tasks ran on another host than the one that vouched for them",
+        "The block was made on the host shown as found; what the records say of the other host is taken on trust.",
+        "Nothing, if that host has no agent on purpose; else start one there.",
+    ),
+    # --- nodes -------------------------------------------------------------------------------------
+    "node-equivocation": Entry(
+        "SC-NODE-001",
+        _W,
+        "A node signed two statements that contradict each other",
+        "The evidence on the chain holds: one key signed both. An honest node does neither.",
+        "Find out who held that node's key; do not rely on what only that node vouched for.",
+    ),
+    "node-dissent": Entry(
+        "SC-NODE-002",
+        _I,
+        "A node called blocks INVALID in which nothing is contested",
+        "Its view was behind the chain's at that moment, or it does not say the truth.",
+        "If it is many blocks, look at that node.",
+    ),
+    "node-poet-share": Entry(
+        "SC-NODE-003",
+        _I,
+        "The storage node judged most blocks alone",
+        "No quorum was reached in time (POET): for those blocks it is the storage node that must have been honest.",
+        "Look at which nodes were slow or down; more nodes on time make quorums.",
+    ),
+    "node-evidence-false": Entry(
+        "SC-NODE-004",
+        _W,
+        "Evidence against a node does not hold",
+        "Somebody recorded an accusation that its own statements do not prove.",
+        "Look at who vouched for the accusation.",
     ),
     # --- files -------------------------------------------------------------------------------------
     "file-changed": Entry(
@@ -128,6 +185,13 @@ RECORDS: Final[dict[str, Entry]] = {
         "Which of them holds the recorded files cannot be told: a later run may have pointed away from changed files.",
         "Verify each file by its own path, or verify a copy of the chain beside the directory you mean.",
     ),
+    "file-hidden": Entry(
+        "SC-FILE-012",
+        _U,
+        "A newer record without content hides an older one with it",
+        "The file has another digest than the newest record that states one; a later record states none.",
+        "Ask the maker of the later record for the content; run that task again with hashing on.",
+    ),
     # --- weak settings -----------------------------------------------------------------------------
     "conf-no-trust-root": Entry(
         "SC-CONF-001",
@@ -144,4 +208,18 @@ RECORDS: Final[dict[str, Entry]] = {
         "Keep a checkpoint outside, or record from several hosts.",
     ),
     "conf-one-slot": Entry("SC-CONF-003", _I, "One validator is the whole quorum", "", "Record with at least three."),
+    "conf-size-mtime": Entry(
+        "SC-CONF-004",
+        _I,
+        "Outputs were recorded by size and time only",
+        "The hashing policy `size-mtime` reads no content: a change that keeps the size is not found.",
+        "Set `hash = \"cached\"` or `\"always\"` for the next run.",
+    ),
+    "conf-no-author": Entry(
+        "SC-CONF-005",
+        _I,
+        "Runs are not signed by an author's key",
+        "Who started them is a claim of the host they ran on.",
+        "Nothing; keep a checkpoint outside to show when the runs existed.",
+    ),
 }

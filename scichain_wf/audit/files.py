@@ -37,6 +37,7 @@ from scichain_wf.model.text import hex_bytes
 
 FILES_KEPT_MAX: Final = 10_000
 """Results of files that do not match; more are counted only."""
+STATES_KEPT_MAX: Final = 400_000
 VERSIONS_LOOKED_AT_MAX: Final = 1_000
 _BATCH: Final = 256
 _BLOCKS_KEPT: Final = 16
@@ -60,6 +61,8 @@ class FilesFound:
     files: list[FileResult] = field(default_factory=list)
     elsewhere: Counter[str] = field(default_factory=Counter)
     """Files that cannot be seen from here, by host, store or root."""
+    states: dict[str, str] = field(default_factory=dict)
+    """By URI, how a file compares that is no match; of `STATES_KEPT_MAX` files."""
 
     def merge(self, other: FilesFound) -> None:
         """Add another's."""
@@ -67,6 +70,7 @@ class FilesFound:
         self.counts.update(other.counts)
         self.elsewhere.update(other.elsewhere)
         self.files += other.files[: FILES_KEPT_MAX - len(self.files)]
+        self.states |= other.states
 
     def unless_absent(self, place: bytes) -> FilesFound:
         """This, or, if not one file is at a place that was only guessed, the statement that they are elsewhere."""
@@ -110,15 +114,28 @@ def verify_files(
     Raises:
         UsageError, LedgerError, UnsupportedVersion: as in `verify_chain`.
     """
+    with Pool(jobs) as pool:
+        return verify_with_files(pool, chain_dir, run, roots or {}, trust_root, checkpoint, progress)[0]
+
+
+def verify_with_files(
+    pool: Pool,
+    chain_dir: str | Path,
+    run: str | bytes | None,
+    roots: Mapping[str, str | bytes | Path],
+    trust_root: str | Path | bytes | None,
+    checkpoint: str | Path | bytes | None,
+    progress: Progress | None,
+) -> tuple[Result, FilesFound]:
+    """`verify_files` with a place to run, and what it found of files."""
     layout = ChainLayout(Path(chain_dir))
     pinned, kept = trust.parse_trust_root(trust_root), trust.parse_kept_checkpoint(checkpoint)
     directory, run_id = layout.live_ledger(), None if run is None else run_bytes(run)
-    with Pool(jobs) as pool:
-        chain = verify_on(pool, layout, directory, pinned, kept, progress)
-        if chain.head is None:
-            return chain  # there is no ledger to compare with
-        found = compare_all(pool, layout, directory, run_id, roots or {}, pool.jobs)
-    return _joined(chain, found, layout)
+    chain = verify_on(pool, layout, directory, pinned, kept, progress)
+    if chain.head is None:
+        return chain, FilesFound()  # there is no ledger to compare with
+    found = compare_all(pool, layout, directory, run_id, roots, pool.jobs)
+    return _joined(chain, found, layout), found
 
 
 def compare_all(
@@ -238,8 +255,12 @@ class FileLooker:
         """Count one comparison, and keep it if it is not a match."""
         if comparison.state is FileState.CHANGED and comparison.digest is not None:
             comparison = self._other_version(item, comparison, comparison.digest)
+        elif comparison.state is FileState.UNHASHED and not comparison.code:
+            comparison = self._hidden(item) or comparison
         outcome = _file_result(item, comparison)
         found.counts[f"files-{comparison.state}"] += 1
+        if comparison.state is not FileState.MATCH and len(found.states) < STATES_KEPT_MAX:
+            found.states[item.uri] = comparison.state.value
         if comparison.state is FileState.ELSEWHERE:
             scheme, _, rest = item.uri.partition(":")
             found.elsewhere[f"{scheme}:{rest.removeprefix('//').partition('/')[0]}"] += 1
@@ -272,6 +293,19 @@ class FileLooker:
         if not matching:
             return comparison
         return replace(comparison, actual=f"{comparison.actual}: an earlier version, made by transaction {matching}")
+
+    def _hidden(self, item: Item) -> Comparison | None:
+        """What is wrong with a file whose newest record has no digest: it is not what an older one states."""
+        versions = islice(self._ledger.versions_before(item.uri, 2**63, 0), VERSIONS_LOOKED_AT_MAX)
+        older = next((version for version in versions if version.digest), None)
+        if older is None or item.path is None:
+            return None
+        try:
+            producer = self.producer(older)
+        except DecodeError:
+            return None  # named by the chain's verification
+        stated = compare(item.path, producer.output, producer.body)
+        return replace(stated, state=FileState.UNHASHED, code="file-hidden") if stated.digest and stated.code else None
 
     def _newest(self) -> Iterator[RawVersion]:
         last: tuple[bytes, bytes] | None = None

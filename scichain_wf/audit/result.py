@@ -9,7 +9,9 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from scichain_wf import errors
+from scichain_wf.audit.account import Account
 from scichain_wf.audit.catalogue import entry_of
+from scichain_wf.audit.difference import Difference
 from scichain_wf.audit.entry import Severity
 from scichain_wf.ledger.problem import Problem
 from scichain_wf.model.text import digest_text
@@ -59,6 +61,9 @@ class Finding:
     index: int | None = None
     key: str | None = None
     remedy: str = ""
+    blast: tuple[str, ...] = ()
+    """What was made from it, directly or not: the nearest artifacts' URIs, of `blast_count` in all."""
+    blast_count: int = 0
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
@@ -91,9 +96,9 @@ class Finding:
         """Plain values; what is empty is left out."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         return {
-            name: str(value) if isinstance(value, StrEnum) else value
+            name: str(value) if isinstance(value, StrEnum) else list(value) if name == "blast" else value
             for name, value in fields.items()
-            if value not in ("", None)
+            if value not in ("", None, ()) and (value != 0 or name != "blast_count")
         }
 
 
@@ -165,6 +170,10 @@ class Result:
     files: tuple[FileResult, ...] = ()
     """Files that do not match; all of them only where one file was asked for."""
     dropped: Mapping[str, int] = field(default_factory=dict)
+    account: Account | None = None
+    """What the records say, where it was asked for (`audit`)."""
+    difference: Difference | None = None
+    """How the audited run differs from a baseline, where one was named."""
 
     @property
     def verdict(self) -> Verdict:
@@ -182,6 +191,13 @@ class Result:
         if self.verdict is Verdict.FAILED:
             return errors.EXIT_INTEGRITY
         return errors.EXIT_INCOMPLETE if self.verdict is Verdict.INCOMPLETE else errors.EXIT_OK
+
+    def exit_code_for(self, fail_on: str) -> int:
+        """`exit_code`, but 1 as well where a finding is as bad as `fail_on`: `error`, `warning` or `info`."""
+        if self.exit_code:
+            return self.exit_code
+        worst = min((_ORDER[finding.severity] for finding in self.findings), default=len(_ORDER))
+        return errors.EXIT_INTEGRITY if worst <= _ORDER[Severity(fail_on)] else errors.EXIT_OK
 
     def sentence(self) -> str:
         """The verdict in one sentence."""
@@ -209,6 +225,8 @@ class Result:
             "findings": [finding.to_json() for finding in self.findings],
             "dropped": dict(sorted(self.dropped.items())),
             "files": [file.to_json() for file in self.files],
+            "account": None if self.account is None else self.account.to_json(),
+            "difference": None if self.difference is None else self.difference.to_json(),
         }
 
 

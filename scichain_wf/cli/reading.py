@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,6 +29,25 @@ def open_view(chain_dir: Path) -> Iterator[ChainView]:
     """
     with ChainStore.open(ChainLayout(chain_dir).live_ledger(), readonly=True) as store, store.view() as view:
         yield view
+
+
+def run_named(chain_dir: Path, name: str) -> bytes:
+    """The run that a command line names: by its id, the beginning of it, or a file whose newest record it made.
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
+    if is_path(name):
+        from scichain_wf.audit.artifact import newest_record
+
+        return newest_record(chain_dir, name).run
+    with open_view(chain_dir) as view:
+        return find_run(view, name)
+
+
+def is_path(name: str) -> bool:
+    """Whether a name on the command line is that of a file and not an id."""
+    return "/" in name or "." in name or os.path.lexists(name)
 
 
 def find_run(view: ChainView, prefix: str) -> bytes:

@@ -10,7 +10,7 @@ import click
 
 from scichain_wf.cli.locate import chain_option, find_chain, json_option
 from scichain_wf.cli.output import say, say_fields, say_json, say_table
-from scichain_wf.cli.reading import body, find_run, open_view, parsed, text, when
+from scichain_wf.cli.reading import body, open_view, parsed, run_named, text, when
 from scichain_wf.model.bodies import Kind
 
 if TYPE_CHECKING:
@@ -59,9 +59,13 @@ def list_runs(*, chain: Path | None, as_json: bool) -> None:
 @chain_option
 @json_option
 def show_run(*, run: str, chain: Path | None, as_json: bool) -> None:
-    """Show one run and its tasks, as text the first 100. RUN is its id or the beginning of it."""
-    with open_view(find_chain(chain)) as view:
-        found = find_run(view, run)
+    """Show one run and its tasks, as text the first 100.
+
+    RUN is its id, the beginning of it, or a file: then it is the run that made the file.
+    """
+    chain_dir = find_chain(chain)
+    found = run_named(chain_dir, run)
+    with open_view(chain_dir) as view:
         summary = _summary(view, found)
         places = [(height, index) for kind, height, index in view.run(found) if kind == Kind.TASK]
         hidden = 0 if as_json else max(0, len(places) - _SHOWN)

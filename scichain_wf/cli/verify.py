@@ -15,6 +15,7 @@ import click
 from scichain_wf import errors, limits
 from scichain_wf.cli.locate import chain_option, find_chain, is_chain, json_option
 from scichain_wf.cli.output import say, say_fields, say_json
+from scichain_wf.cli.reading import find_run, is_path, open_view
 from scichain_wf.config import load_config
 from scichain_wf.errors import UsageError
 from scichain_wf.filehash import read_regular
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from scichain_wf.audit import FileResult, Finding, Result
 
 _FINDINGS_SHOWN: Final = 20
+_BLAST_SHOWN: Final = 3
 _STATES: Final = ("match", "changed", "missing", "unreadable", "unknown", "unhashed", "gone", "elsewhere")
 _SELF_RECORDED: Final = frozenset({"SC-CONF-002", "SC-CONF-003"})
 """All votes came from one host, or from one slot: whoever held that held them all."""
@@ -44,6 +46,17 @@ def trust_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return root(kept(function))
 
 
+def fail_on_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--fail-on`: from which severity on a finding is a failure."""
+    return click.option(
+        "--fail-on",
+        type=click.Choice(["error", "warning", "info"]),
+        default="error",
+        show_default=True,
+        help="Exit with 1 from this severity of finding on.",
+    )(function)
+
+
 @click.command(epilog="Example: scichain-wf verify results/plot.pdf")
 @click.argument("targets", nargs=-1, metavar="[TARGET]...")
 @chain_option
@@ -54,6 +67,7 @@ def trust_options(function: Callable[..., Any]) -> Callable[..., Any]:
     metavar="FILE",
     help="Verify against this receipt; no chain is needed.",
 )
+@fail_on_option
 @json_option
 def command(
     *,
@@ -62,6 +76,7 @@ def command(
     trust_root: str | None,
     receipt: Path | None,
     checkpoint: Path | None,
+    fail_on: str,
     as_json: bool,
 ) -> int:
     """Check the chain, and that files are what the workflow made.
@@ -83,7 +98,7 @@ def command(
     else:
         for result in results:
             show(result)
-    return worst(result.exit_code for result in results)
+    return worst(result.exit_code_for(fail_on) for result in results)
 
 
 def worst(codes: Iterable[int]) -> int:
@@ -130,6 +145,9 @@ def _show_finding(finding: Finding, file: FileResult | None) -> None:
     if file is not None and file.task is not None:
         run = f", run {file.run[:12]}…" if file.run else ""
         fields.append(("made by", f"{file.task}{run}"))
+    if finding.blast_count:
+        named = ", ".join(finding.blast[:_BLAST_SHOWN]) + (", …" if finding.blast_count > _BLAST_SHOWN else "")
+        fields.append(("affects", f"{finding.blast_count} artifacts made from it: {named}"))
     if finding.height is not None:
         at = f"height {finding.height}" + ("" if finding.index is None else f", transaction {finding.index}")
         fields.append(("evidence", at))
@@ -149,11 +167,9 @@ def _target(target: str, chain: Path | None, trust_root: str | None, checkpoint:
     path = Path(target)
     if is_chain(path):
         return _whole(path, trust_root, checkpoint)
-    if path.exists() or path.is_symlink() or "/" in target or "." in target:
+    if is_path(target):
         chain_dir = find_chain(chain, None if chain else _start(path))
         return verify_artifact(chain_dir, path, trust_root=trust_root, checkpoint=checkpoint)
-    from scichain_wf.cli.reading import find_run, open_view
-
     chain_dir = find_chain(chain)
     try:
         with open_view(chain_dir) as view:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scichain_wf.audit import artifact, chain, files, run
+from scichain_wf.audit import artifact, chain, engine, files, run
 from scichain_wf.ledger import fsck, isolate
 from tests.chains import InProcess
 
@@ -17,5 +17,5 @@ def children() -> None:
 @pytest.fixture(autouse=True)
 def in_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "children" not in request.fixturenames:
-        for module in (artifact, chain, files, run, fsck, isolate):
+        for module in (artifact, chain, engine, files, run, fsck, isolate):
             monkeypatch.setattr(module, "Pool", InProcess)

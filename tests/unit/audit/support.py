@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import lmdb
 
+from scichain_wf import audit
 from scichain_wf.audit import Result, trust
 from scichain_wf.audit.chain import verify_on
+from scichain_wf.audit.schema import result_schema
 from scichain_wf.ledger import keys, rawread
 from scichain_wf.ledger.isolate import Inline
 from scichain_wf.ledger.layout import ChainLayout
@@ -71,3 +75,16 @@ def appended(root: Path, *candidates: Candidate, chain: DiskChain) -> Result:
     chain.checkpoint()
     chain.close()
     return verify_here(root)
+
+
+def audited(chain: DiskChain, **options: Any) -> audit.Result:
+    """Sign, close, audit; every result fits its published schema."""
+    chain.checkpoint()
+    chain.close()
+    result = audit.audit(chain.root, **options)
+    jsonschema.validate(result.to_json(), result_schema())
+    return result
+
+
+def found(result: audit.Result) -> dict[str, audit.Finding]:
+    return {finding.id: finding for finding in result.findings}

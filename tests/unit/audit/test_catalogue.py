@@ -24,7 +24,7 @@ def quoted() -> set[str]:
 def test_ids_are_unique_and_of_one_family_each() -> None:
     ids = [entry.id for entry in CATALOGUE.values()]
     assert len(set(ids)) == len(ids)
-    assert all(re.fullmatch(r"SC-(?:CHAIN|TRACE|RUN|FILE|CONF)-[0-9]{3}", number) for number in ids)
+    assert all(re.fullmatch(r"SC-(?:CHAIN|TRACE|RUN|NODE|FILE|CONF)-[0-9]{3}", number) for number in ids)
     assert all(entry.title and entry.remedy for entry in CATALOGUE.values())
 
 

@@ -200,7 +200,7 @@ def test_audit_of_a_sound_chain_verifies_it(chain: DiskChain, say: Say) -> None:
     [run] = say("runs", "list", "--json").json["runs"]
     assert say("audit", run["run"][:8]).code == 0
     assert say("audit", "ffff").code == 2
-    assert say("audit", "--json").json["tasks_without_record"] == {}
+    assert say("audit", "--json").json["account"]["runs"][0]["lost"] == []
 
 
 def test_audit_counts_findings_by_kind_and_fails_like_verify(chain: DiskChain, say: Say) -> None:
@@ -222,11 +222,12 @@ def test_audit_names_tasks_that_began_and_have_no_record(tmp_path: Path, say: Sa
         made.block(1, [intent(build, f"more {number}", 2) for number in range(25)])
         made.checkpoint()
     said = say("audit", "--chain", str(tmp_path / "c"))
-    assert "26 tasks began and have no record of how they ended" in said.out
-    assert "  lost \\x1b[2J\n" in said.out
+    assert "Tasks began and have no record of how they ended: 26 tasks of run" in said.out
+    assert "found   lost \\x1b[2J, more 0 (attempt 2), " in said.out
     assert "\x1b" not in said.out
     assert "6 more" in said.out
-    [lost] = say("audit", "--json", "--chain", str(tmp_path / "c")).json["tasks_without_record"].values()
+    [run] = say("audit", "--json", "--chain", str(tmp_path / "c")).json["account"]["runs"]
+    lost = run["lost"]
     assert len(lost) == 26
     assert "more 7 (attempt 2)" in lost
     assert "kept (attempt 2)" not in lost

@@ -1,0 +1,56 @@
+"""`scichain-wf audit`: renderings, `--fail-on`, and runs that are named by a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.chains import DiskChain
+from tests.unit.cli.kit import Say
+
+
+def test_sarif_is_written_beside_the_text_and_says_what_is_affected(chain: DiskChain, say: Say) -> None:
+    Path("out/3.txt").write_text("tampered")
+    said = say("audit", "--sarif", "found.sarif")
+    assert said.code == 1
+    assert "affects   8 artifacts made from it: work:" in said.out
+    results = json.loads(Path("found.sarif").read_text())["runs"][0]["results"]
+    assert results[0]["ruleId"] == "SC-FILE-001"
+    assert results[0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].endswith("/out/3.txt")
+
+
+def test_audit_of_the_run_that_made_a_file_is_compared_with_itself(chain: DiskChain, say: Say) -> None:
+    said = say("audit", "out/3.txt", "--baseline", "out/4.txt", "--json").json
+    assert len(said["account"]["runs"]) == 1
+    assert said["difference"]["same"] == 12
+    assert say("runs", "show", "out/3.txt", "--json").json["run"] == said["account"]["runs"][0]["run"]
+
+
+@pytest.mark.parametrize(("command", "level", "code"), [
+    ("audit", "error", 0), ("audit", "warning", 0), ("audit", "info", 1), ("verify", "warning", 0),
+    ("verify", "info", 1),
+])
+def test_fail_on(chain: DiskChain, say: Say, command: str, level: str, code: int) -> None:
+    assert say(command, "--fail-on", level).code == code
+
+
+def test_unchecked_stays_incomplete_whatever_fails(chain: DiskChain, say: Say) -> None:
+    chain.layout.checkpoint.unlink()
+    assert say("audit", "--fail-on", "info").code == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--baseline", "out/3.txt"], "name the run, too"),
+        (["out/nothing.txt"], "no task on this chain says that it made such a file"),
+        (["zz"], "is not the beginning of a run id"),
+        (["--sarif", "no/such/dir"], "No such file or directory"),
+    ],
+)
+def test_bad_input_is_told(chain: DiskChain, say: Say, arguments: list[str], told: str) -> None:
+    said = say("audit", *arguments)
+    assert said.code in {2, 3}
+    assert told in said.err
