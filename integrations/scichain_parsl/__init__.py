@@ -1,0 +1,30 @@
+"""Provenance for Parsl: `@traced` above an app's decorator, and a configuration that records.
+
+    import parsl
+    from parsl import bash_app
+    from scichain_parsl import scichain_config, traced
+
+    @traced
+    @bash_app
+    def align(reads, inputs=(), outputs=()):
+        return f"bwa mem {inputs[0]} {reads} > {outputs[0]}"
+
+    with parsl.load(scichain_config(executors=[...])):
+        align("reads.fq", inputs=[File("ref.fa")], outputs=[File("out.sam")]).result()
+
+What a traced app reads, writes and returns is digested where it runs, and recorded there. Nothing that goes wrong with
+recording changes a result, unless `strict` asks for it.
+
+- `decorator`: `traced`.
+- `wrapper`: the function that takes the place of an app's own; copied to workers by value, so it holds nothing.
+- `shim`: what that function does on a worker: look at inputs, run, look at outputs, record.
+- `arguments`: which files and values a call has.
+- `memoizer`: what the main process sees of each try: gives it its context, records what never reaches a worker.
+- `configuration`: `scichain_config`.
+"""
+
+from scichain_parsl.configuration import scichain_config
+from scichain_parsl.decorator import traced
+from scichain_parsl.memoizer import ProvenanceMemoizer
+
+__all__ = ["ProvenanceMemoizer", "scichain_config", "traced"]

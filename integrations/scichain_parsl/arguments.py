@@ -1,0 +1,117 @@
+"""Which files and values a call of an app has, and what they are called. Knows how Parsl spells them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+CONTEXT: Final = "_scichain"
+"""The keyword in which a try gets its context, a mapping; where no run is recorded it holds the app's kind, a text."""
+_RESERVED: Final = {"outputs", "stdout", "stderr", "walltime", "parsl_resource_specification", CONTEXT}
+_DEPTH_MAX: Final = 8
+_VALUE_BYTES_MAX: Final = 64 << 20
+
+
+def key_of(name: str, task_id: int) -> str:
+    """The task key: an app's name, and Parsl's number of the task within its run."""
+    from scichain_wf.hooks.records import task_key
+
+    return task_key(name, {"id": str(task_id)})
+
+
+def kind_of(kwargs: Mapping[str, Any]) -> str | None:
+    """`python`, `bash` or `join` where a call is of a traced app, else None."""
+    context = kwargs.get(CONTEXT)
+    return str(context["kind"]) if isinstance(context, Mapping) else context
+
+
+def reads(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """(role, file) of every `File` among the arguments of a call, lists and mappings included."""
+    for index, value in enumerate(args):
+        yield from _files(f"args[{index}]", value, _DEPTH_MAX)
+    for name, value in kwargs.items():
+        if name not in _RESERVED:
+            yield from _files(name, value, _DEPTH_MAX)
+
+
+def writes(kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """(role, file or path) of what a call declares to write."""
+    yield from _files("outputs", list(kwargs.get("outputs") or ()), _DEPTH_MAX)
+    for name in ("stdout", "stderr"):
+        spec = kwargs.get(name)
+        path = spec[0] if isinstance(spec, tuple) and spec else spec
+        if path is not None and not isinstance(path, int):
+            yield name, path
+
+
+def values(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """(role, value) of every argument that a future can stand for, in Parsl's own order of looking for them."""
+    yield from ((f"args[{index}]", value) for index, value in enumerate(args))
+    yield from ((name, value) for name, value in kwargs.items() if name not in _RESERVED | {"inputs"})
+    yield from ((f"inputs[{index}]", value) for index, value in enumerate(kwargs.get("inputs") or ()))
+
+
+def free(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, object]:
+    """What else the result depends on, for the record."""
+    shown: dict[str, object] = {} if not args else {"args": [_shown(value) for value in args]}
+    shown.update((name, _shown(value)) for name, value in kwargs.items() if name not in _RESERVED | {"inputs"})
+    return shown
+
+
+def path_of(file: Any) -> str:
+    """Where a `File`, or a path given for one, is on this host."""
+    return str(file.filepath) if _is_file(file) else str(file)
+
+
+def remote_uri(file: Any) -> str | None:
+    """What a staged `File` is called in the store it came from; None for a local one."""
+    if not _is_file(file) or file.scheme == "file":
+        return None
+    from scichain_wf.errors import DecodeError
+    from scichain_wf.model.uri import parse
+
+    try:
+        parse(str(file.url))
+    except DecodeError:
+        return None
+    return str(file.url)
+
+
+def value_digest(value: Any) -> tuple[bytes, int] | None:
+    """SHA-256 and length of a value's one spelling as JSON; None where it has none.
+
+    A pickle is no spelling: it differs between processes for equal values.
+    """
+    import orjson
+
+    try:
+        data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS)
+    except TypeError:
+        return None
+    return (hashlib.sha256(data).digest(), len(data)) if len(data) <= _VALUE_BYTES_MAX else None
+
+
+def _files(role: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    if _is_file(value):
+        yield role, value
+    elif depth and isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _files(f"{role}[{index}]", item, depth - 1)
+    elif depth and isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _files(f"{role}[{name}]", item, depth - 1)
+
+
+def _shown(value: Any) -> object:
+    if _is_file(value):
+        return str(value.url)
+    if isinstance(value, list | tuple):
+        return [_shown(item) for item in value]
+    return value
+
+
+def _is_file(value: Any) -> bool:
+    from parsl.data_provider.files import File
+
+    return isinstance(value, File)

@@ -1,0 +1,230 @@
+"""What the main process sees of each try, through Parsl's interface for memoization.
+
+Parsl asks its memoizer before every try and tells it how every task ended; so it is here that a run begins and ends,
+that a try learns what it is called, and that what never reaches a worker is recorded: memo hits, tasks whose
+dependencies failed, tries that could not be submitted. Nothing here raises into Parsl (a future would hang), unless
+the run cannot begin and is strict.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from parsl.app.futures import DataFuture
+from parsl.dataflow.errors import DependencyError
+from parsl.dataflow.futures import AppFuture
+from parsl.dataflow.memoization import BasicMemoizer, Memoizer
+from parsl.dataflow.states import States
+from parsl.version import VERSION
+
+from scichain_parsl import arguments, shim
+from scichain_wf.config import CHAIN_NAME, load_config
+from scichain_wf.hooks.closing import not_recorded_line
+from scichain_wf.hooks.digests import HashPolicy
+from scichain_wf.hooks.records import Engine, TaskFacts, task_body
+from scichain_wf.hooks.redaction import Redaction
+from scichain_wf.hooks.session import RunPlan, RunSession
+from scichain_wf.model.bodies import Kind, TaskStatus
+from scichain_wf.model.uri import value_uri
+
+
+class ProvenanceMemoizer(Memoizer):
+    """Records a run of Parsl; memoization itself is another memoizer's.
+
+    Args:
+        inner: what memoizes; Parsl's own by default.
+        chain: directory of the chain; default: configured, or `.scichain` in the current directory.
+        nodes: agents of the embedded service; default: configured, or one.
+        strict: fail rather than run what cannot be recorded; default: configured.
+    """
+
+    def __init__(
+        self,
+        inner: Memoizer | None = None,
+        *,
+        chain: str | None = None,
+        nodes: int | None = None,
+        strict: bool | None = None,
+    ) -> None:
+        self._inner = inner or BasicMemoizer()
+        self._flags = {"chain": chain, "nodes": nodes, "strict": strict}
+        self._session: RunSession | None = None
+        self._common: dict[str, Any] = {}
+        self._redaction = Redaction(())
+        self._lock = threading.Lock()
+        self._planned: dict[int, str] = {}
+        """Name of the app by task id: Parsl forgets a task once it is done."""
+        self._finished = self._failed = 0
+
+    # --- Parsl's interface --------------------------------------------------------------------------
+    def start(self, *, run_dir: str, config_run_dir: str) -> None:
+        """Begin the run.
+
+        Raises:
+            ScichainError: it cannot be recorded, and is strict.
+        """
+        self._inner.start(run_dir=run_dir, config_run_dir=config_run_dir)
+        strict = bool(self._flags["strict"])
+        try:
+            here = Path.cwd()
+            config = load_config(here, flags=self._flags, flag_prefix="scichain_config ")
+            strict = config.strict
+            self._redaction = Redaction(config.redact)
+            plan = RunPlan(
+                engine=Engine("parsl", VERSION),
+                directory=here,
+                chain_dir=config.chain or here / CHAIN_NAME,
+                nodes=config.nodes,
+                workflow=sys.argv[0] if Path(sys.argv[0]).is_file() else None,
+                command=sys.argv,
+                settings={"strict": strict, "run_dir": run_dir},
+                flush_timeout_s=config.flush_timeout_s,
+                hash_policy=HashPolicy(config.hash_policy),
+                redaction=self._redaction,
+            )
+            session = self._session = RunSession.start(plan, may_spool=not strict)
+        except Exception as error:
+            if strict:
+                self._inner.close()
+                raise
+            _say(not_recorded_line(str(error) or type(error).__name__))
+            return
+        self._common = {
+            "run": session.recorder.run.hex(),
+            "chain": str(plan.chain_dir),
+            "root": session.naming.roots[0].handed_over(),
+            "hashing": plan.hash_policy.value,
+            "redact": config.redact,
+            "strict": strict,
+            "version": VERSION,
+        }
+
+    def check_memo(self, task: Any) -> Future[Any] | None:
+        """Before a try: whether its result is known; if not, the try gets its context."""
+        kwargs = task["kwargs"]
+        if arguments.CONTEXT not in kwargs or self._session is None:
+            plain: Future[Any] | None = self._inner.check_memo(task)
+            return plain
+        kwargs[arguments.CONTEXT] = arguments.kind_of(kwargs)  # without what the last try was told
+        known: Future[Any] | None = self._inner.check_memo(task)
+        try:
+            with self._lock:
+                self._planned[task["id"]] = task["func_name"]
+            if known is not None:
+                self._record_here(task, TaskStatus.CACHED, None, known.result())
+            else:
+                kwargs[arguments.CONTEXT] = self._context(task)
+        except Exception as error:  # noqa: BLE001 - HOOK-1
+            self._problem(task, error)
+        return known
+
+    def update_memo_result(self, task: Any, r: Any) -> None:
+        """A task ended well."""
+        with self._lock:
+            self._finished += task["id"] in self._planned
+        self._inner.update_memo_result(task, r)
+
+    def update_memo_exception(self, task: Any, e: BaseException) -> None:
+        """A task failed for good."""
+        with self._lock:
+            if arguments.CONTEXT in task["kwargs"]:
+                self._planned[task["id"]] = task["func_name"]
+                self._failed += 1
+        self._inner.update_memo_exception(task, e)
+
+    def close(self) -> None:
+        """End the run: wait until everything is committed, and say what was recorded."""
+        session, self._session = self._session, None
+        if session is not None:
+            try:
+                status = "failed" if self._failed else "ok" if self._finished == len(self._planned) else "interrupted"
+                tally = {"planned": len(self._planned), "finished": self._finished, "failed": self._failed}
+                for line in session.finish(status, tally, alone=False):
+                    _say(line)
+            except Exception as error:  # noqa: BLE001 - HOOK-1
+                _say(f"scichain: the run could not be ended properly: {error}")
+            finally:
+                shim.forget(session.recorder.run.hex())
+        self._inner.close()
+
+    # --- each failed try ----------------------------------------------------------------------------
+    def tried(self, error: BaseException, task: Any) -> None:
+        """A try failed; record it if no worker can have done so. For `retry_handler`, see `scichain_config`."""
+        if self._session is None or arguments.CONTEXT not in task["kwargs"]:
+            return
+        try:
+            if isinstance(error, DependencyError) or task["status"] == States.pending:
+                self._record_here(task, TaskStatus.FAILED, error)
+        except Exception as trouble:  # noqa: BLE001 - HOOK-1
+            self._problem(task, trouble)
+
+    # --- records ------------------------------------------------------------------------------------
+    def _context(self, task: Any) -> dict[str, Any]:
+        origins: dict[str, str] = {}
+        returned: list[tuple[Any, str, str]] = []
+        for future in task["depends"]:
+            if isinstance(future, DataFuture):
+                maker = self._planned.get(future.tid)
+                if maker is not None:
+                    origins[future.filepath] = arguments.key_of(maker, future.tid)
+            elif isinstance(future, AppFuture) and arguments.kind_of(future.task_record["kwargs"]) == "python":
+                key = arguments.key_of(future.task_record["func_name"], future.tid)
+                uri = value_uri(self._common["run"], key, future.task_record["try_id"] + 1)
+                returned.append((future.result(), uri, key))
+        return self._common | {
+            "task": arguments.key_of(task["func_name"], task["id"]),
+            "try": task["try_id"] + 1,
+            "executor": task["executor"],
+            "origins": origins,
+            "values": _matched(returned, arguments.values(tuple(task["args"]), task["kwargs"])),
+            "kind": arguments.kind_of(task["kwargs"]),
+        }
+
+    def _record_here(self, task: Any, status: TaskStatus, error: BaseException | None, result: Any = None) -> None:
+        """A try that no worker ran."""
+        session = self._session
+        if session is None:
+            return
+        facts = TaskFacts(task["func_name"], arguments.key_of(task["func_name"], task["id"]), task["try_id"] + 1)
+        facts.started_us = facts.ended_us = time.time_ns() // 1_000
+        facts.status = status
+        facts.params = arguments.free(tuple(task["args"]), task["kwargs"])
+        if error is not None:
+            facts.error_class, facts.error_message = type(error).__name__, str(error)
+        else:  # a memo hit: what it stands for is there
+            for role, file in arguments.writes(task["kwargs"]):
+                uri = arguments.remote_uri(file)
+                found = session.artifacts.look(arguments.path_of(file), role, uri=uri)
+                facts.outputs += [] if found is None else [found.value]
+            uri = value_uri(session.recorder.run.hex(), facts.task, facts.attempt)
+            value = shim.value_record(uri, "result", result)
+            facts.outputs += [] if value is None else [value]
+        body = task_body(session.plan.engine, facts, session.recorder.host, session.user, self._redaction)
+        session.recorder.emit(Kind.TASK, body, facts.task)
+
+    def _problem(self, task: Any, error: Exception) -> None:
+        session = self._session
+        if session is not None:
+            session.recorder.problem(f"task {task['id']} ({task['func_name']}): {str(error) or type(error).__name__}")
+
+
+def _matched(
+    returned: Iterable[tuple[Any, str, str]], given: Iterable[tuple[str, Any]]
+) -> dict[str, tuple[str, str]]:
+    """By role: (URI, maker) of arguments that are what another task returned. Both are in the order of the call."""
+    found, rest = {}, iter(given)
+    for value, uri, maker in returned:
+        role = next((role for role, argument in rest if argument is value), None)
+        if role is not None:
+            found[role] = (uri, maker)
+    return found
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201 - meant for the person at the terminal

@@ -1,0 +1,220 @@
+"""On the worker: look at what a try reads, run it, look at what it wrote and returned, record it.
+
+Imported by name wherever a traced app runs: in a thread of the main process or in a worker on another host. Whatever
+goes wrong with recording leaves the app's result as it is, unless the run is strict (HOOK-1).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from scichain_parsl import arguments
+from scichain_wf.errors import ScichainError, SubmissionError
+from scichain_wf.hooks.artifacts import Artifacts
+from scichain_wf.hooks.closing import shown
+from scichain_wf.hooks.digests import HashPolicy
+from scichain_wf.hooks.join import join_run
+from scichain_wf.hooks.recorder import Delivery, Recorder
+from scichain_wf.hooks.records import Engine, TaskFacts, intent_body, task_body
+from scichain_wf.hooks.redaction import Redaction
+from scichain_wf.model.bodies import ArtifactState, Kind, TaskStatus
+from scichain_wf.model.canonical import JsonObject
+from scichain_wf.model.text import digest_text
+from scichain_wf.model.uri import value_uri
+
+Context = Mapping[str, Any]
+"""What the main process hands to a try: see `memoizer.ProvenanceMemoizer`."""
+
+
+class _Joined:
+    """The runs that this process takes part in."""
+
+    lock = threading.Lock()
+    runs: dict[str, tuple[Recorder, Artifacts, str]] = {}  # noqa: RUF012 - state of the process, as it says
+
+
+def call(inner: Callable[..., Any], about: Mapping[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run `inner` as the try that its context says it is.
+
+    Raises:
+        SubmissionError: the run is strict, and the try cannot be recorded; `inner` was not run, or its result is lost.
+    """
+    context = kwargs.pop(arguments.CONTEXT, None)
+    if not isinstance(context, Mapping):
+        return inner(*args, **kwargs)
+    attempt = Try.begun(context, about, args, kwargs)
+    if attempt is None:
+        return inner(*args, **kwargs)
+    try:
+        result = inner(*args, **kwargs)
+    except BaseException as error:
+        attempt.ended(None, error)
+        raise
+    attempt.ended(result, _wrapped_error(result))
+    return result
+
+
+class Try:
+    """One try of a task while it runs."""
+
+    def __init__(self, context: Context, about: Mapping[str, Any], kwargs: Mapping[str, Any]) -> None:
+        self._context = context
+        self._recorder, self._artifacts, self._user = joined(context)
+        self._redaction = Redaction(tuple(context["redact"]))
+        self._engine = Engine("parsl", context["version"])
+        self._kwargs = dict(kwargs)
+        self._facts = TaskFacts(about["name"], context["task"], context["try"], code_kind=about["kind"])
+        self._facts.code_digest = about["code"]
+
+    @classmethod
+    def begun(
+        cls, context: Context, about: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Try | None:
+        """Look at the inputs and record the intent; None if it cannot be recorded, which has been said."""
+        try:
+            attempt = cls(context, about, kwargs)
+            delivery = attempt._begin(args)
+            if context["strict"] and delivery is Delivery.LOST:
+                raise SubmissionError(attempt._recorder.problems[-1])
+        except Exception as error:  # noqa: BLE001 - HOOK-1
+            reason = str(error) or type(error).__name__
+            if context["strict"]:
+                raise SubmissionError(f"{context['task']}: not begun, since it cannot be recorded: {reason}") from None
+            _say(f"{context['task']} is not recorded: {reason}")
+            return None
+        return attempt
+
+    def _begin(self, args: tuple[Any, ...]) -> Delivery:
+        facts, context = self._facts, self._context
+        origins: Mapping[str, str] = context["origins"]
+        facts.params = arguments.free(args, self._kwargs)
+        facts.wildcards = {"executor": context["executor"]}
+        for role, file in arguments.reads(args, self._kwargs):
+            found = self._look(role, file)
+            if found is not None:
+                maker = origins.get(arguments.path_of(file))
+                found["origin"] = "source" if maker is None else f"task:{maker}"
+                facts.inputs.append(found)
+        by_role = dict(arguments.values(args, self._kwargs))
+        for role, (uri, maker) in context["values"].items():
+            value = value_record(uri, role, by_role.get(role))
+            if value is not None:
+                facts.inputs.append(value | {"origin": f"task:{maker}"})
+        outputs = [uri for _, file in arguments.writes(self._kwargs) if (uri := self._uri(file)) is not None]
+        facts.started_us = _now_us()
+        node = self._recorder.host
+        body = intent_body(self._engine, facts.name, facts.task, facts.attempt, outputs, node, facts.started_us)
+        return self._recorder.emit(Kind.INTENT, body, facts.task)
+
+    def ended(self, result: Any, error: BaseException | None) -> None:
+        """Look at the outputs and record how it ended."""
+        facts, context = self._facts, self._context
+        facts.ended_us = _now_us()
+        delivery = Delivery.LOST
+        try:
+            _note_fate(facts, error)
+            for role, file in arguments.writes(self._kwargs):
+                found = self._look(role, file)
+                if found is not None and (error is None or found["state"] != ArtifactState.ABSENT):
+                    facts.outputs.append(found)
+            if error is None and facts.code_kind == "python":
+                uri = value_uri(self._recorder.run.hex(), facts.task, facts.attempt)
+                value = value_record(uri, "result", result)
+                facts.outputs += [] if value is None else [value]
+            body = task_body(self._engine, facts, self._recorder.host, self._user, self._redaction)
+            delivery = self._recorder.emit(Kind.TASK, body, facts.task)
+        except Exception as trouble:  # noqa: BLE001 - HOOK-1
+            self._recorder.problem(f"{facts.task}: its end is not recorded: {str(trouble) or type(trouble).__name__}")
+        if delivery is Delivery.LOST:
+            problem = self._recorder.problems[-1]
+            if context["strict"] and error is None:
+                raise SubmissionError(f"{facts.task}: its record was lost: {problem}")
+            _say(f"{facts.task}: its record was lost: {problem}")
+
+    def _look(self, role: str, file: Any) -> JsonObject | None:
+        found = self._artifacts.look(arguments.path_of(file), role, uri=arguments.remote_uri(file))
+        return None if found is None else found.value
+
+    def _uri(self, file: Any) -> str | None:
+        try:
+            return arguments.remote_uri(file) or self._artifacts.naming.uri(arguments.path_of(file))
+        except (ScichainError, OSError, ValueError):
+            return None  # looking at it at the end says so
+
+
+def joined(context: Context) -> tuple[Recorder, Artifacts, str]:
+    """What records tries of this run in this process.
+
+    Raises:
+        LedgerError: its chain cannot be seen from this host.
+    """
+    run = context["run"]
+    with _Joined.lock:
+        if run not in _Joined.runs:
+            _Joined.runs[run] = join_run(
+                bytes.fromhex(run), Path(context["chain"]), Path.cwd(), HashPolicy(context["hashing"]), context["root"]
+            )
+        return _Joined.runs[run]
+
+
+def forget(run: str) -> None:
+    """A run of this process is over."""
+    with _Joined.lock:
+        _Joined.runs.pop(run, None)
+
+
+def value_record(uri: str, role: str, value: Any) -> JsonObject | None:
+    """The record of a value that travels between tasks; None for None, which says nothing."""
+    if value is None:
+        return None
+    digest = arguments.value_digest(value)
+    if digest is None:
+        return {"uri": uri, "role": role, "state": ArtifactState.UNHASHED.value}
+    return {
+        "uri": uri,
+        "role": role,
+        "state": ArtifactState.FILE.value,
+        "digest": digest_text(digest[0]),
+        "size_bytes": digest[1],
+    }
+
+
+def _wrapped_error(result: Any) -> BaseException | None:
+    """The exception that Parsl carries back in place of a result."""
+    from parsl.app.errors import RemoteExceptionWrapper
+
+    return result.e_value if isinstance(result, RemoteExceptionWrapper) else None
+
+
+def _note_fate(facts: TaskFacts, error: BaseException | None) -> None:
+    if error is None:
+        facts.exit_status = 0 if facts.code_kind == "bash" else None
+        return
+    facts.status = TaskStatus.INTERRUPTED if isinstance(error, KeyboardInterrupt | SystemExit) else TaskStatus.FAILED
+    facts.error_class = type(error).__name__
+    facts.error_message = str(error)
+    status: Final = getattr(error, "exitcode", None)
+    facts.exit_status = status if isinstance(status, int) else None
+
+
+def _say(line: str) -> None:
+    print(f"scichain: {shown(line)}", file=sys.stderr)  # noqa: T201 - a worker's own log
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1_000
+
+
+def _renew_lock() -> None:
+    """In a forked worker: a thread of the parent may have held it."""
+    _Joined.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

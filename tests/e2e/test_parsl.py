@@ -1,0 +1,151 @@
+"""Real Parsl under its own executors: one record for each try, digests of what is there, results as without us."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.workflows import Project, closing, environment
+
+pytest.importorskip("parsl", reason="Parsl is not installed: pip install 'scichain-wf[parsl]'")
+PROGRAM = Path(__file__).with_name("parsl_program.py")
+TIMEOUT_S = 120
+
+
+def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The program, in a directory of its own."""
+    directory.mkdir(parents=True, exist_ok=True)
+    # HTEX finds its worker pool's script on PATH.
+    path = f"{Path(sys.executable).parent}:{environment()['PATH']}"
+    return subprocess.run(
+        [sys.executable, str(PROGRAM), *arguments],
+        cwd=directory,
+        env=environment() | {"PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def sha256(path: Path) -> str:
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def of(tasks: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The records of an app's tasks, in the order of task and try."""
+    return sorted((task for task in tasks if task["name"] == name), key=lambda task: (task["task"], task["attempt"]))
+
+
+@pytest.fixture(scope="module", params=["threads", "htex"])
+def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A recorded run: its directory, what it printed, its record."""
+    directory = tmp_path_factory.mktemp(request.param)
+    result = run(directory, request.param)
+    assert result.returncode == 0, result.stderr
+    project = Project(directory, "")
+    [shown] = project.runs()
+    return project, result, shown
+
+
+def test_results_are_those_of_a_plain_run(recorded: Any, tmp_path: Path) -> None:
+    """Spec: HOOK-1."""
+    plain = run(tmp_path, "threads", "plain")
+    assert plain.returncode == 0, plain.stderr
+    assert json.loads(recorded[1].stdout) == json.loads(plain.stdout)
+    assert not (tmp_path / ".scichain").exists()
+
+
+def test_every_try_has_one_record_and_the_chain_verifies(recorded: Any) -> None:
+    project, result, shown = recorded
+    tries = Counter((task["task"], task["attempt"]) for task in shown["tasks"])
+    assert set(tries.values()) == {1}
+    statuses = Counter((task["name"], task["status"]) for task in shown["tasks"])
+    assert statuses == {
+        ("write", "ok"): 1,
+        ("ends_with", "failed"): 2,
+        ("count", "ok"): 1,
+        ("double", "ok"): 1,
+        ("double", "failed"): 1,  # its dependency failed
+        ("second_time", "failed"): 1,
+        ("second_time", "ok"): 1,
+        ("never", "failed"): 2,
+        ("add", "ok"): 4,
+        ("add", "cached"): 2,
+        ("joined", "ok"): 1,
+        ("slow", "failed"): 2,
+    }
+    assert shown["status"] == "failed"
+    assert shown["tally"] == {"planned": 15, "finished": 11, "failed": 4}
+    assert closing(result)[1] == str(len(shown["tasks"]))
+    assert project.verdict() == 0
+
+
+def test_files_values_and_failures_are_described(recorded: Any) -> None:
+    project, _, shown = recorded
+    tasks, here = shown["tasks"], project.directory
+    [wrote] = of(tasks, "write")
+    assert {found["role"]: found["digest"] for found in wrote["outputs"]} == {
+        "outputs[0]": sha256(here / "out.txt"),
+        "stdout": sha256(here / "log.txt"),
+    }
+    [counted] = of(tasks, "count")
+    by_role = {found["role"]: found for found in counted["inputs"]}
+    assert by_role["args[0][group][0]"]["origin"] == "source"
+    assert by_role["args[0][group][0]"]["digest"] == sha256(here / "given.txt")
+    assert by_role["inputs[0]"]["origin"] == f"task:{wrote['task']}"
+    doubled = next(task for task in of(tasks, "double") if task["status"] == "ok")
+    [returned] = counted["outputs"]
+    [taken] = doubled["inputs"]
+    assert (taken["uri"], taken["digest"], taken["origin"]) == (
+        returned["uri"],
+        returned["digest"],
+        f"task:{counted['task']}",
+    )
+    assert {task["exit_status"] for task in of(tasks, "ends_with")} == {3}
+    assert {task["error"]["class"] for task in of(tasks, "never")} == {"RuntimeError"}
+    [dependent] = [task for task in of(tasks, "double") if task["status"] == "failed"]
+    assert dependent["error"]["class"] == "DependencyError"
+    hits = [task for task in of(tasks, "add") if task["status"] == "cached"]
+    assert {found["digest"] for task in hits for found in task["outputs"]} == {
+        f"sha256:{hashlib.sha256(b'2').hexdigest()}"
+    }
+    assert {task["wildcards"]["executor"] for task in of(tasks, "write")} == {"of-the-test"}
+
+
+def test_what_is_no_app_is_refused_with_advice() -> None:
+    from parsl import python_app
+
+    from scichain_parsl import traced
+
+    def plain() -> None:
+        """Not an app."""
+
+    with pytest.raises(TypeError, match=r"above @python_app, @bash_app or @join_app; plain is not an app yet"):
+        traced(plain)
+    app: Any = python_app(plain)
+    assert traced(app) is app
+    place = app.func
+    assert traced(app).func is place  # a second time changes nothing
+
+
+def test_a_chain_that_cannot_be_used_stops_nothing_unless_strict(tmp_path: Path) -> None:
+    """Spec: HOOK-1."""
+    (tmp_path / "scichain.toml").write_text('chain = "/dev/null"\n', encoding="utf-8")
+    result = run(tmp_path, "threads")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["wrote"] == 0
+    assert "scichain: this run is not recorded: " in result.stderr
+    (tmp_path / "scichain.toml").write_text('chain = "/dev/null"\nstrict = true\n', encoding="utf-8")
+    refused = run(tmp_path, "threads")
+    assert refused.returncode == 1
+    assert "/dev/null" in refused.stderr
+    assert not refused.stdout
