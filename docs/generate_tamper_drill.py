@@ -1,7 +1,6 @@
-"""Writes docs/explanation/tamper-drill.md from the table that tests/e2e/test_tamper_drill.py shows to be true.
+"""Write docs/explanation/tamper-drill.md from the table that tests/e2e/test_tamper_drill.py shows to be true.
 
-python docs/generate_tamper_drill.py            # write
-python docs/generate_tamper_drill.py --check    # exit with 1 if the page is not up to date
+`python docs/generate_tamper_drill.py` writes it; with `--check` it writes nothing and exits 1 where it is not current.
 """
 
 from __future__ import annotations
@@ -10,12 +9,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "explanation" / "tamper-drill.md"
-sys.path.insert(0, str(ROOT))
+sys.path.append(str(ROOT))  # for `tests`
 
-from scichain_wf.audit.catalogue import CATALOGUE  # noqa: E402 - found only then
+from pages import keep  # noqa: E402 - the path comes first
+
+from scichain_wf.audit.catalogue import CATALOGUE  # noqa: E402
 from tests.e2e.manipulations import MANIPULATIONS, Manipulation  # noqa: E402
 
+PAGE = ROOT / "docs" / "explanation" / "tamper-drill.md"
 INTRODUCTION = """# A tamper drill
 
 A small workflow is recorded (`snakemake --logger scichain`), copied, and something is done to the copy. Then two
@@ -55,13 +56,5 @@ def page() -> str:
     return INTRODUCTION + "".join(map(row, MANIPULATIONS)) + END
 
 
-def main() -> int:
-    """Write or check; returns the exit code."""
-    if "--check" in sys.argv[1:]:
-        return 0 if PAGE.read_text(encoding="utf-8") == page() else 1
-    PAGE.write_text(page(), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep(PAGE, page()))
