@@ -253,7 +253,18 @@ NOTES_S: Final = 10.0
 CONTROL_LINE_BYTES_MAX: Final = 1 << 20
 """A line between a process and the one that started it."""
 LOG_BYTES_MAX: Final = 8 << 20
-"""A log longer than this is moved aside (one generation) at the next start."""
+"""A log longer than this is moved aside, one generation."""
+LOG_LINES_MAX: Final = 60
+"""Lines of one kind of event that a process logs within LOG_WINDOW_S; how many more there were is said afterwards."""
+LOG_EVENTS_MAX: Final = 1_000
+"""Kinds of events that are counted so."""
+LOG_WINDOW_S: Final = 60.0
+METRICS_S: Final = 5.0
+"""How often a process leaves its figures: a scraper usually comes every 15 seconds."""
+SLOTS_FILE_BYTES_MAX: Final = 8 << 20
+"""What the storage node says of SLOTS_MAX slots."""
+SLOTS_S: Final = 1.0
+"""How often the storage node looks whether it has something new to say of the slots."""
 START_TIMEOUT_S: Final = 20.0
 """How long agents may take to join; who is late joins later."""
 MESH_TIMEOUT_S: Final = 5.0

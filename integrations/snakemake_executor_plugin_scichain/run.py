@@ -57,6 +57,7 @@ class MainRun:
             settings={"strict": config.strict},
             launched_from=launched_from,
             flush_timeout_s=config.flush_timeout_s,
+            metrics_dir=config.metrics_dir,
             hash_policy=HashPolicy(config.hash_policy),
             redaction=Redaction(config.redact),
         )

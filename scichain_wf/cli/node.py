@@ -11,6 +11,7 @@ from scichain_wf import limits
 from scichain_wf.cli.locate import chain_option, find_chain
 from scichain_wf.cli.output import say
 from scichain_wf.cli.place import place, place_options
+from scichain_wf.config import load_config
 
 
 @click.command(epilog="Example: srun scichain-wf node --slot 1 --interface ib0")
@@ -46,7 +47,8 @@ def command(
     from scichain_wf.node.site import token_file
 
     layout = ChainLayout(find_chain(chain).absolute())
-    plan = Plan(layout, slot, token or token_file(layout, slot), *place(interface, port_range), wait_s)
+    metrics = load_config(Path.cwd()).metrics_dir or layout.run_dir / "metrics"
+    plan = Plan(layout, slot, token or token_file(layout, slot), *place(interface, port_range), metrics, wait_s)
     return Outpost(plan, _say).run()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.model.checkpoint import Checkpoint
 from scichain_wf.model.text import digest_text
 from scichain_wf.node import leftovers
+from scichain_wf.node.figures import SLOTS_FILE
 from scichain_wf.node.markers import Identity, Marker
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Standing:
         checkpoint: how many links the published checkpoint covers; None: there is none, or it cannot be read.
         service: which process serves the chain, or empty: none on this host.
         agents: their slots, on this host.
+        slots: state and host of every slot, as the storage node last said; empty without one.
         waiting: records in outboxes that no agent holds; the next run takes them in.
         in_use_bytes: of outboxes that an agent holds.
         spooled: records in the spool, at most SPOOL_LIST_MAX.
@@ -51,6 +54,7 @@ class Standing:
     checkpoint: int | None
     service: str
     agents: list[str]
+    slots: list[dict[str, object]]
     waiting: int
     in_use_bytes: int
     spooled: int
@@ -71,6 +75,7 @@ class Standing:
             ("checkpoint", "none" if self.checkpoint is None else f"covers {self.checkpoint} links"),
             ("service", self.service or "none on this host"),
             ("agents", agents if self.agents else ""),
+            ("slots", _spoken(self.slots)),
             ("waiting", f"{self.waiting} records in outboxes, {spool} in the spool"),
             ("set aside", f"{refused} records in refused/; run/storage.log says why" if self.refused else ""),
             ("newest run", self.run or "none yet"),
@@ -91,6 +96,7 @@ def look(chain_dir: Path) -> Standing:
     layout = ChainLayout(chain_dir)
     links, newest_us, chain, run = _read(chain_dir, _of_ledger)
     prefix = chain.hex()[:16]
+    service = _service(layout)
     boxes = [item for item in leftovers.found() if item.chain == prefix and item.kind is not leftovers.Kind.TAIL]
     return Standing(
         chain=str(chain_dir),
@@ -98,8 +104,9 @@ def look(chain_dir: Path) -> Standing:
         links=links,
         newest_us=newest_us,
         checkpoint=_checkpoint(layout),
-        service=_service(layout),
+        service=service,
         agents=[box.path.name for box in boxes if box.held and box.kind is leftovers.Kind.OUTBOX],
+        slots=_slots(layout) if service else [],
         waiting=sum(_waiting(box.path) for box in boxes if not box.held),
         in_use_bytes=sum(box.size_bytes for box in boxes if box.held),
         spooled=_listed(layout.spool_new.parent),
@@ -146,6 +153,34 @@ def _service(layout: ChainLayout) -> str:
         return ""
     seen = (marker.who.boot, marker.who.namespace) == (here.boot, here.namespace)
     return str(marker.who) if seen else f"{marker.who}, if it still runs there"
+
+
+def _slots(layout: ChainLayout) -> list[dict[str, object]]:
+    try:
+        with (layout.run_dir / SLOTS_FILE).open("rb") as file:
+            said = json.loads(file.read(limits.SLOTS_FILE_BYTES_MAX))
+        return [{"slot": int(one["slot"]), "state": str(one["state"]), "host": str(one["host"])} for one in said]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return []  # it has not said anything yet
+
+
+def _spoken(slots: list[dict[str, object]]) -> str:
+    """Slots by state: `1-3 voting; 4 dismissed: ...`."""
+    by_state: dict[str, list[int]] = {}
+    for one in slots:
+        by_state.setdefault(str(one["state"]), []).append(int(str(one["slot"])))
+    return "; ".join(f"{_ranges(numbers)} {state}" for state, numbers in by_state.items())
+
+
+def _ranges(numbers: list[int]) -> str:
+    """`1-3, 5` of ascending numbers."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
 def _waiting(directory: Path) -> int:

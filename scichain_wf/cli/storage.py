@@ -36,10 +36,11 @@ def command(*, chain: Path | None, slots: int, interface: str | None, port_range
     """
     from scichain_wf.client import service
 
-    wanted = chain or load_config(Path.cwd()).chain or Path.cwd() / CHAIN_NAME
+    config = load_config(Path.cwd())
+    wanted = chain or config.chain or Path.cwd() / CHAIN_NAME
     host, ports = place(interface, port_range)
     signal.signal(signal.SIGTERM, _interrupt)
-    running = service.start(wanted, 0, others=service.Others(slots, host, ports))
+    running = service.start(wanted, 0, others=service.Others(slots, host, ports), metrics_dir=config.metrics_dir)
     try:
         _tell(running.chain, wanted, slots, as_json=as_json)
         while not running.wait(limits.SERVICE_POLL_S):

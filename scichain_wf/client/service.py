@@ -181,10 +181,10 @@ class Service:
             return False
         return True
 
-    def begin(self, nodes: int, lease_s: float, others: Others, timeout_s: float) -> None:
+    def begin(self, nodes: int, lease_s: float, others: Others, metrics: Path, timeout_s: float) -> None:
         """Say what is wanted and wait until the service is ready (part of `start`)."""
         wanted = {"chain_dir": str(self._chain_dir), "nodes": nodes, "engine_pid": self._owner, "lease_s": lease_s}
-        place = {"listen": [others.host, *others.ports], "slots": others.slots}
+        place = {"listen": [others.host, *others.ports], "slots": others.slots, "metrics": str(metrics)}
         self._say({"role": "storage"} | wanted | place)
         while not self.chain:
             try:
@@ -274,6 +274,7 @@ def start(
     timeout_s: float = 30,
     lease_s: float = limits.WRITER_LEASE_S,
     others: Others = Others(),
+    metrics_dir: Path | None = None,
 ) -> Service:
     """Start a storage node and `nodes` agents on the chain in `chain_dir`, making the chain if there is none.
 
@@ -283,6 +284,7 @@ def start(
         timeout_s: how long it may be silent. It says so while it waits for a storage node that may be alive elsewhere.
         lease_s: the storage node's lease; see `node.writers`.
         others: agents that it does not start itself.
+        metrics_dir: where its processes leave their figures; by default in `run/metrics` of the chain.
 
     Raises:
         LedgerError: the directory is not a chain, is damaged, or is in use by another service.
@@ -311,7 +313,8 @@ def start(
         )
     service = Service(process, chain_dir)
     try:
-        service.begin(nodes, float(lease_s), others, timeout_s)
+        metrics = (metrics_dir or chain_dir / "run" / "metrics").absolute()
+        service.begin(nodes, float(lease_s), others, metrics, timeout_s)
     except BaseException:
         _end(process)
         raise

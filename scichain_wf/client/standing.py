@@ -181,7 +181,7 @@ def join(chain_dir: Path) -> Joined | None:
         raise
 
 
-def up(chain_dir: Path, nodes: int) -> Keeper:
+def up(chain_dir: Path, nodes: int, metrics_dir: Path | None = None) -> Keeper:
     """Start a service that stays, in a process of its own; returns when it is ready.
 
     To be called from a process with one thread. In the new process it does not return.
@@ -194,7 +194,7 @@ def up(chain_dir: Path, nodes: int) -> Keeper:
     child = os.fork()
     if child == 0:
         os.close(ours)
-        _become_keeper(chain_dir, nodes, theirs)
+        _become_keeper(chain_dir, nodes, metrics_dir, theirs)
     os.close(theirs)
     try:
         with os.fdopen(ours, "rb") as answers:
@@ -244,7 +244,7 @@ def _end(keeper: Keeper) -> None:
 
 
 # --- the keeper ---------------------------------------------------------------------------------------
-def _become_keeper(chain_dir: Path, nodes: int, said_to: int) -> NoReturn:
+def _become_keeper(chain_dir: Path, nodes: int, metrics_dir: Path | None, said_to: int) -> NoReturn:
     """The child's side of the fork: leaves the terminal, keeps the service, ends."""
     os.setsid()
     os.chdir("/")
@@ -255,7 +255,7 @@ def _become_keeper(chain_dir: Path, nodes: int, said_to: int) -> NoReturn:
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        kept = service.start(chain_dir, nodes)
+        kept = service.start(chain_dir, nodes, metrics_dir=metrics_dir)
     except ScichainError as error:
         os.write(said_to, _line({"class": type(error).__name__, "message": str(error)}))
         sys.exit(error.exit_code)

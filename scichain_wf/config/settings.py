@@ -33,6 +33,7 @@ class Config:
     redact: tuple[str, ...] = ()
     interface: str = "127.0.0.1"
     port_range: str | None = None
+    metrics_dir: Path | None = None
     trust_root: str | None = None
 
 
@@ -200,6 +201,15 @@ SETTINGS: Final = (
         "a range of ports, for instance `20000-20100`",
         "Which ports `storage` and `node` may listen on. Default: any.",
         _port_range,
+        str,
+    ),
+    Setting(
+        "metrics_dir",
+        "the path of a directory",
+        "Where each storage process and agent leaves its figures, as Prometheus text, while it runs; for the textfile "
+        "collector of this host's node exporter. A relative path starts as in `chain`. Default: `run/metrics` in the "
+        "chain's directory.",
+        _path,
         str,
     ),
     Setting(

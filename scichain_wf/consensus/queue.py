@@ -24,6 +24,14 @@ class Queue(Generic[T]):
     def __bool__(self) -> bool:
         return bool(self._lines)
 
+    def __len__(self) -> int:
+        return sum(map(len, self._lines.values()))
+
+    @property
+    def size_bytes(self) -> int:
+        """Of everything that waits."""
+        return sum(self._bytes.values())
+
     def put(self, slot: int, item: T, size_bytes: int, slots: int) -> bool:
         """Let an item wait; False where the slot's share, one of `slots`, has no room. An empty one has, for any."""
         share_bytes = max(limits.STORAGE_QUEUE_BYTES_MAX // slots, limits.STORAGE_SHARE_BYTES_MIN)

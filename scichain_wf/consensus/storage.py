@@ -142,13 +142,14 @@ class Storage:
         credit: blocks appended that stated anything new, by the slot that solved their puzzle (without one: that made
             them; SciChain §4.5). Of this process only: the chain holds what it takes to count everything.
         dropped: inputs that changed nothing, by reason.
+        queue: what waits for a group commit.
     """
 
     def __init__(self, key: SigningKey, chain: bytes, writer: int) -> None:
         self._key, self._chain, self._writer = key, chain, writer
         self._roster: Roster | None = None
         self._checker: certify.VoteChecker | None = None
-        self._queue: Queue[Candidate] = Queue()
+        self.queue: Queue[Candidate] = Queue()
         self._waiting: dict[bytes, int] = {}  # slot of each block that is queued or being committed
         self._committing = False
         self._records: dict[int, Record] = {}
@@ -161,7 +162,7 @@ class Storage:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is queued or being committed."""
-        return not self._committing and not self._queue
+        return not self._committing and not self.queue
 
     def step(self, event: StorageEvent, now: float) -> tuple[StorageEffect, ...]:
         """Take one event; returns what is to be done, in order."""
@@ -182,9 +183,9 @@ class Storage:
             self._committing = False
             for outcome in event.outcomes:
                 effects += self._told(outcome)
-        if self._queue and not self._committing:
+        if self.queue and not self._committing:
             self._committing = True
-            effects.append(Commit(self._queue.group()))
+            effects.append(Commit(self.queue.group()))
         return tuple(effects)
 
     def decide(self, candidate: Candidate, chain: WholeChain) -> Decision:
@@ -268,7 +269,7 @@ class Storage:
         record = self._record(slot)
         if not record.is_due(now, self._liars_max):
             return [self._put_off(slot, block.id, "too much of what this slot stated lately is contested")]
-        if not self._queue.put(slot, candidate, _size_bytes(candidate), roster.epoch.slots):
+        if not self.queue.put(slot, candidate, _size_bytes(candidate), roster.epoch.slots):
             return [self._put_off(slot, block.id, "storage is busy")]
         record.taken(now)
         self._waiting[block.id] = slot
@@ -325,7 +326,7 @@ class Storage:
             f"{'does not reach' if event.own is None else 'contradicts'}: the ledger was rolled back or exchanged, "
             "and nothing is appended to it"
         )
-        waiting = [(slot, candidate.block.block.id) for slot, candidate in self._queue.clear()]
+        waiting = [(slot, candidate.block.block.id) for slot, candidate in self.queue.clear()]
         answers = [self._put_off(slot, block, self._halted) for slot, block in waiting]
         for _, block in waiting:
             del self._waiting[block]

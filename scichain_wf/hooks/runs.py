@@ -172,6 +172,7 @@ class Run:
             hash_policy=self._policy or HashPolicy(config.hash_policy),
             redaction=self.redaction,
             flush_timeout_s=config.flush_timeout_s,
+            metrics_dir=config.metrics_dir,
         )
         session = self._session = RunSession.start(plan, may_spool=not self.strict)
         self.recorder, self.artifacts, self.user = session.recorder, session.artifacts, session.user

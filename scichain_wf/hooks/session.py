@@ -66,6 +66,7 @@ class RunPlan:
     redaction: Redaction = USUAL
     launched_from: Path = field(default_factory=Path.cwd)
     flush_timeout_s: float = 30.0
+    metrics_dir: Path | None = None
 
     @property
     def verify_command(self) -> str:
@@ -113,7 +114,9 @@ class RunSession:
 
         run = new_run_id()
         try:
-            running = standing.join(plan.chain_dir) or service.start(plan.chain_dir, plan.nodes)
+            running = standing.join(plan.chain_dir) or service.start(
+                plan.chain_dir, plan.nodes, metrics_dir=plan.metrics_dir
+            )
         except (LedgerError, PeerError) as refusal:
             if not may_spool or isinstance(refusal, LedgerCorrupt):
                 raise

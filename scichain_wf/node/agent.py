@@ -19,11 +19,13 @@ from scichain_wf.consensus import effects, events, membership, messages
 from scichain_wf.consensus.agent import Agent
 from scichain_wf.consensus.timing import Timing
 from scichain_wf.crypto.signing import SigningKey, VerifyKey
-from scichain_wf.errors import DecodeError, PeerError, VerificationError
+from scichain_wf.errors import ConfigError, DecodeError, PeerError, VerificationError
 from scichain_wf.ledger.prepared import prepared
 from scichain_wf.node import process, shm, wire
+from scichain_wf.node.figures import agent_metrics
 from scichain_wf.node.intake import Intake
 from scichain_wf.node.log import Log
+from scichain_wf.node.metrics import Histogram, posted
 from scichain_wf.node.mining import Miner
 from scichain_wf.node.peers import Peers
 from scichain_wf.node.pump import Pump
@@ -34,7 +36,10 @@ from scichain_wf.transport.credentials import Credentials
 from scichain_wf.transport.link import keep_connected
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from scichain_wf.consensus.events import Item
+    from scichain_wf.node.metrics import Metric
     from scichain_wf.transport.channel import TlsChannel
 
 
@@ -76,6 +81,7 @@ class AgentNode:
         self._filter_wanted = False
         self._checkpoint = ""
         self._miner = Miner(self.slot)
+        self._latency = Histogram()
         self._mining: asyncio.Handle | None = None
 
     # --- life ---------------------------------------------------------------------------------------
@@ -96,6 +102,9 @@ class AgentNode:
         storage = wire.address(self._config, "storage")
         self._tasks.spawn(keep_connected(storage, self._client, tls.STORAGE, self._serve, self._note))
         self._tasks.spawn(self._wait_for_end())
+        figures = posted(Path(wire.text(self._config, "metrics", limits.PATH_BYTES_MAX)), self._chain, self.log.name,
+                         self._metrics, self.log)
+        self._tasks.spawn(figures.keep())
         try:
             await self._stop.wait()
         finally:
@@ -103,6 +112,7 @@ class AgentNode:
             self._pump.close()
             await self._peers.close()
             self._tail.close()
+            figures.remove()
             shm.remove(shm.tail_directory(self._chain, self.slot))
         self.log.info("ended", dropped=dict(self._core.dropped))
         left = self._pump.intake.pending
@@ -253,11 +263,19 @@ class AgentNode:
                 self.log.info("the filter came too late: it is asked for again with the next link")
         elif kind == wire.Kind.PEERS:
             self._learn(wire.decoded(payload))
+        elif kind == wire.Kind.DISMISSED:
+            self._dismissed(wire.decoded(payload))
         elif kind == wire.Kind.ADOPT:
             self._pump.adopt(Path(wire.text(wire.decoded(payload), "directory", limits.PATH_BYTES_MAX)))
         else:
             raise PeerError(f"storage sent a frame of unknown kind {kind}")
         self._after()
+
+    def _dismissed(self, value: dict[str, object]) -> None:
+        reason = wire.text(value, "reason", limits.TEXT_CHARS_MAX)
+        self.log.error("the storage node does not want this agent", reason=reason)
+        if value.get("for_good") is True:
+            self._fail(ConfigError(f"the storage node does not want this agent: {reason}"))
 
     def _welcome(self, value: dict[str, object]) -> None:
         nodes = tuple(bytes.fromhex(str(node)) for node in cast("list[str]", value["nodes"]))
@@ -274,10 +292,13 @@ class AgentNode:
     def _link(self, committed: messages.Committed) -> None:
         before = self._core.height
         block = None if committed.block is None else prepared(committed.block)
+        own = self._core.own_block(committed.link.block)
         self._feed(events.CommittedReceived(committed.link, block))
         if self._core.height == before:
             return
         self._peers.admit(self._core.members)
+        if own is not None:
+            self._latency.observe(max(0.0, time.time() - own.block.header.time_us / 1_000_000))
         if self._pump.flush_number is not None:
             self._feed(events.Seal())  # what the link resolved shall not wait for its draft's interval
         if self._tail.needs_filter and not self._filter_wanted:
@@ -331,6 +352,10 @@ class AgentNode:
             self._stop.set()
         elif not done:
             self._status_timer = self._loop.call_later(limits.STATUS_S, self._report)
+
+    def _metrics(self) -> Iterable[Metric]:
+        has_storage = self._storage is not None
+        return agent_metrics(self._core, self._pump.intake, self._peers, self._tail, self._latency, has_storage)
 
     def _note(self, text: str) -> None:
         self.log.warning("channel to storage", reason=text)

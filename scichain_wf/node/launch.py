@@ -102,7 +102,13 @@ class Launch:
 
 
 def agent_line(
-    ticket: dict[str, object], layout: ChainLayout, storage: Address, host: str, ports: Ports, adopted: list[Path]
+    ticket: dict[str, object],
+    layout: ChainLayout,
+    storage: Address,
+    host: str,
+    ports: Ports,
+    metrics: Path,
+    adopted: list[Path],
 ) -> dict[str, object]:
     """The first line of an agent: its ticket, where storage is, where it shall listen, and what it finds where.
 
@@ -112,6 +118,7 @@ def agent_line(
         "role": "agent",
         "storage": list(storage),
         "listen": [host, *ports],
+        "metrics": str(metrics),
         "refused": str(layout.root / "refused"),
         "spool": str(layout.spool_new.parent) if ticket["slot"] == 1 else None,
         "adopt": [str(path) for path in adopted],

@@ -1,7 +1,7 @@
 """Entry of every process: `python -m scichain_wf.node.main`; its role is in the first line on standard input.
 
 The first line of a storage node: {"role": "storage", "chain_dir": ..., "nodes": k, "engine_pid": ..., "lease_s": ...,
-"listen": [host, first port, last port], "slots": agents that others start}.
+"listen": [host, first port, last port], "slots": agents that others start, "metrics": directory}.
 The process that reads it stays the supervisor: it imports what everybody needs and forks the storage process, which
 forks the agents before it has anything that must not be shared.
 """

@@ -55,6 +55,11 @@ class Member:
     has_left: bool = False
     is_catching_up: bool = False
 
+    @property
+    def is_welcome(self) -> bool:
+        """Whether it gets links."""
+        return self.next != _NOT_YET
+
 
 class Members:
     """Channels to agents.
@@ -83,6 +88,7 @@ class Members:
         self._read, self._receive, self._said_hello = read, receive, said_hello
         self._by_slot: dict[int, Member] = {}
         self._replaced: set[bytes] = set()
+        self.dismissed: dict[int, str] = {}
         self.size, self._slots = size, slots
 
     @property
@@ -109,6 +115,10 @@ class Members:
         if kind != wire.Kind.HELLO:
             raise PeerError(f"slot {slot} did not begin with HELLO")
         member = self._admitted(slot, wire.decoded(payload), channel)
+        if member is None:
+            reason = f"slot {slot} has been filled by another process since: each slot has one agent"
+            await _told_off(channel, reason, for_good=True)
+            raise PeerError(reason)
         channel.admit()
         self._said_hello(member)
         answered: Awaitable[None] | None = None
@@ -143,6 +153,7 @@ class Members:
         value |= self.addresses
         if self.send(member.slot, wire.Kind.WELCOME, wire.encoded(value)):
             member.next = start
+            self.dismissed.pop(member.slot, None)
             await self._catch_up(member)
 
     async def replay(self, effect: Replay) -> None:
@@ -152,11 +163,12 @@ class Members:
             member.next = max(min(effect.next, self.size), self.size - limits.SYNC_LINKS_MAX)
             await self._catch_up(member)
 
-    def dismiss(self, slot: int) -> None:
-        """End the channel to an agent; it may come back."""
-        member = self._by_slot.get(slot)
+    def dismiss(self, slot: int, reason: str, *, for_good: bool) -> None:
+        """Tell an agent why it is not wanted, and end its channel; it may come back unless it is `for_good`."""
+        self.dismissed[slot] = reason
+        member = self._by_slot.pop(slot, None) if for_good else self._by_slot.get(slot)
         if member is not None and member.channel is not None:
-            member.channel.abort()
+            self._spawn(_told_off(member.channel, reason, for_good=for_good))
 
     def send(self, slot: int, kind: int, payload: bytes) -> bool:
         """A frame to one agent; an agent that does not read loses its channel and synchronises when it is back."""
@@ -171,7 +183,7 @@ class Members:
     def broadcast(self, kind: int, payload: bytes) -> None:
         """A frame to every agent that was welcomed."""
         for member in self.all:
-            if member.next != _NOT_YET:
+            if member.is_welcome:
                 self.send(member.slot, kind, payload)
 
     def announce(self, effect: Announce) -> None:
@@ -193,8 +205,13 @@ class Members:
 
     def forget(self, slot: int) -> None:
         """The agent's process has ended."""
-        self.dismiss(slot)
+        self._abort(slot)
         self._by_slot.pop(slot, None)
+
+    def _abort(self, slot: int) -> None:
+        member = self._by_slot.get(slot)
+        if member is not None and member.channel is not None:
+            member.channel.abort()
 
     async def _answer(self, channel: TlsChannel, asked: list[tuple[bytes, bytes]]) -> None:
         """Say which transactions are committed; over this channel only, since answers do not name their question."""
@@ -202,7 +219,8 @@ class Members:
         if not channel.send(wire.Kind.KNOWN, known):
             channel.abort()
 
-    def _admitted(self, slot: int, value: dict[str, object], channel: TlsChannel) -> Member:
+    def _admitted(self, slot: int, value: dict[str, object], channel: TlsChannel) -> Member | None:
+        """The member that says HELLO; None if another process has taken its place since."""
         said = hello.Hello.from_value(value)
         if said.join.slot != slot:
             raise PeerError(f"slot {slot} presents a join for slot {said.join.slot}")
@@ -212,9 +230,9 @@ class Members:
         elif known.hello.join.key != said.join.key:
             # Whoever has the slot's token may fill it anew; who was replaced must not come back for it.
             if said.join.key.raw in self._replaced:
-                raise PeerError(f"slot {slot} has been filled by another process since")
+                return None
             self._replaced.add(known.hello.join.key.raw)
-            self.dismiss(slot)
+            self._abort(slot)
             known = self._by_slot[slot] = Member(slot, said, channel)
         elif known.channel is not None:
             known.channel.abort()
@@ -242,6 +260,11 @@ class Members:
                 member.next = stop
         finally:
             member.is_catching_up = False
+
+
+async def _told_off(channel: TlsChannel, reason: str, *, for_good: bool) -> None:
+    channel.send(wire.Kind.DISMISSED, wire.encoded({"reason": reason, "for_good": for_good}))
+    await channel.close()
 
 
 def _payloads(view: ChainView, start: int, stop: int) -> list[bytes]:

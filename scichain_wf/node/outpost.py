@@ -10,13 +10,14 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scichain_wf import limits
 from scichain_wf.client.outbox import outbox_directory
-from scichain_wf.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, ConfigError, PeerError
+from scichain_wf.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, ConfigError, LedgerError, PeerError
 from scichain_wf.node import agent, main, process, shm
 from scichain_wf.node.children import Child
 from scichain_wf.node.launch import agent_line
@@ -39,6 +40,7 @@ class Plan:
         token: file with the slot's token.
         host: address of this host where other agents find its agent.
         ports: that it may listen on.
+        metrics: directory where it leaves its figures.
         wait_s: how long to wait for a storage node at first.
     """
 
@@ -47,6 +49,7 @@ class Plan:
     token: Path
     host: str
     ports: Ports
+    metrics: Path
     wait_s: float
 
 
@@ -79,8 +82,10 @@ class Outpost:
             code = self._one(meeting, ticket)
             if self._ending:
                 return self._ended(code, ticket)
-            if code == EXIT_USAGE:
-                return code  # it has said why
+            if code == EXIT_USAGE:  # it has said why
+                with suppress(LedgerError):  # another agent of this host has taken its place, and its outbox
+                    self._say_left(ticket)
+                return code
             if code != EXIT_OK:
                 self._failed(code)
             meeting, ticket = self._meet(first=False)
@@ -117,7 +122,7 @@ class Outpost:
         child = self._child = Child.forked(slot, _agent)
         if self._ending:
             child.terminate()
-        child.tell(agent_line(ticket, plan.layout, meeting.address, plan.host, plan.ports, adopted))
+        child.tell(agent_line(ticket, plan.layout, meeting.address, plan.host, plan.ports, plan.metrics, adopted))
         changed = False
         while (said := child.said(limits.RENDEZVOUS_POLL_S)) != b"":
             self._pass_on(said, chain, meeting)
@@ -153,12 +158,19 @@ class Outpost:
         time.sleep(limits.RESTART_PAUSE_S * 2 ** (self._failures - 1))
 
     def _ended(self, code: int, ticket: dict[str, object]) -> int:
+        if self._say_left(ticket):
+            return EXIT_INCOMPLETE
+        return max(code, EXIT_OK)  # a signal ended it, and there was nothing to do
+
+    def _say_left(self, ticket: dict[str, object]) -> bool:
+        """Whether something waits in this host's outboxes; says where."""
         left = shm.inherited(chain_of(ticket), self._plan.slot)
-        if not left:
+        if left:
+            where = left[0].parent
+            self._say(f"not everything is committed: the rest waits in {where} for the next agent on this host")
+        else:
             shm.remove_empty(chain_of(ticket))
-            return max(code, EXIT_OK)  # a signal ended it, and there was nothing to do
-        self._say(f"not everything is committed: the rest waits in {left[0].parent} for the next agent on this host")
-        return EXIT_INCOMPLETE
+        return bool(left)
 
 
 def _agent() -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, cast
 
 from scichain_wf import keystore, limits
@@ -22,8 +23,6 @@ from scichain_wf.transport import runca
 from scichain_wf.transport.link import Address, Ports
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from scichain_wf.ledger.layout import ChainLayout
     from scichain_wf.node.launch import Launch
     from scichain_wf.transport.credentials import Credentials
@@ -40,16 +39,19 @@ class Site:
         host: an address of this host.
         ports: see `Ports`.
         slots: how many further agents others start; their slots follow those of its own.
+        metrics: directory where it and its own agents leave their figures.
     """
 
     host: str
     ports: Ports
     slots: int
+    metrics: Path
 
     @classmethod
     def from_line(cls, value: dict[str, object]) -> Self:
         """From a first line; `PeerError` if it is malformed."""
-        return cls(*wire.listening(value), wire.integer(value, "slots"))
+        metrics = Path(wire.text(value, "metrics", limits.PATH_BYTES_MAX))
+        return cls(*wire.listening(value), wire.integer(value, "slots"), metrics)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,9 @@ from scichain_wf.node import hello, process, shm, wire
 from scichain_wf.node.commits import Committer
 from scichain_wf.node.crew import Crew
 from scichain_wf.node.engine import Engine
+from scichain_wf.node.figures import StorageFigures
 from scichain_wf.node.flushing import Flusher
+from scichain_wf.node.heirs import Heirs
 from scichain_wf.node.launch import Launch, agent_line
 from scichain_wf.node.log import Log
 from scichain_wf.node.members import Member, Members
@@ -112,7 +114,10 @@ class StorageNode:
         self._filters = Filters(self._read, self._spawn, self._send_filter)
         self._crew = Crew(children, self._spawn, self._agent_ended, self._log)
         self._flusher = Flusher(self._members, lambda: self._core.is_idle, self._slots)
-        self._engine = Engine(engine, self._flusher, self._find_heir, self._read, self._replies, self._end, self._room)
+        self._heirs = Heirs(self._chain, self._members, self._crew, self._flusher, lambda: self._in_force)
+        self._engine = Engine(engine, self._flusher, self._heirs.find, self._read, self._replies, self._end, self._room)
+        parts = (self._core, self._committer, self._members, self._crew)
+        self._figures = StorageFigures(layout, site.metrics, self._chain, writer.number, slots, parts, self._log)
         self._appending = asyncio.Lock()
         self._in_force = False
         self._published = 0.0
@@ -137,7 +142,8 @@ class StorageNode:
                 await self._start(listener, authority, credentials)
                 self._spawn(self._engine.serve())
                 self._spawn(self._engine.watch())
-                self._spawn(self._watch_orphans())
+                self._spawn(self._heirs.watch())
+                self._spawn(self._figures.keep())
                 await self._stop.wait()
                 drained = self._fatal is None and await self._drain()
             except ScichainError as error:
@@ -154,8 +160,10 @@ class StorageNode:
         count = len(self._crew.all_slots)
         # What lies about here is for an agent of this host: one of this node's, if it has any.
         adopted = shm.leftovers(self._chain, ended=self._writer.in_place) if count else []
-        ticket = partial(self._launch.ticket, run=authority)
-        self._crew.start(lambda slot, adopt: agent_line(ticket(slot), self._layout, address, *place, adopt), adopted)
+        ticket, figures = partial(self._launch.ticket, run=authority), self._site.metrics
+        self._crew.start(
+            lambda slot, adopt: agent_line(ticket(slot), self._layout, address, *place, figures, adopt), adopted
+        )
         await self._until(lambda: len(self._members.all) == count, "join", limits.START_TIMEOUT_S)
         async with self._appending:
             joins = tuple(member.hello.join for member in self._members.all)
@@ -215,7 +223,7 @@ class StorageNode:
         """Get everything committed that is in the outboxes, and have the agents close them."""
         try:
             async with asyncio.timeout(limits.DRAIN_FULL_TIMEOUT_S if self._room.lack else limits.DRAIN_TIMEOUT_S):
-                self._find_heir()
+                self._heirs.find()
                 if self._crew.all_slots or self._slots():  # else nobody came, or all have left in order
                     await self._flusher.run(drain=True)
         except (TimeoutError, PeerError) as error:
@@ -238,6 +246,7 @@ class StorageNode:
                 shm.remove(shm.tail_directory(self._chain, slot))
             shm.remove_empty(self._chain)
             withdraw(self._layout)
+            self._figures.remove()
         await self._replies.close()
         self._log.info("ended", credit=dict(self._core.credit), dropped=dict(self._core.dropped))
 
@@ -303,11 +312,11 @@ class StorageNode:
                 await self._bind(member)
         except VerificationError as error:
             self._log.error("an agent cannot join", slot=member.slot, reason=error)
-            self._members.forget(member.slot)
+            self._members.dismiss(member.slot, str(error), for_good=True)
             return
         await self._greet(member)
         self._members.broadcast(wire.Kind.PEERS, wire.encoded(self._members.addresses))
-        self._find_heir()  # it may have been told to take something over and not heard it
+        self._heirs.find()  # it may have been told to take something over and not heard it
         self._flusher.again(member.slot)
 
     async def _bind(self, member: Member) -> None:
@@ -331,8 +340,9 @@ class StorageNode:
         for claim in claims:
             self._feed(claim)
         if any(claim.own != claim.head for claim in claims):
-            self._log.error("an agent holds links that are not of this chain", slot=member.slot)
-            self._members.dismiss(member.slot)
+            why = "it holds links that are not of this chain"
+            self._log.error("an agent is not welcome", slot=member.slot, reason=why)
+            self._members.dismiss(member.slot, why, for_good=False)
         else:
             await self._members.welcome(member)
 
@@ -372,25 +382,11 @@ class StorageNode:
         self._changed.set()
         self._members.forget(slot)
         shm.remove(shm.tail_directory(self._chain, slot))
-        self._find_heir()
+        self._heirs.find()
         if comes_back:
             self._flusher.again(slot)
         else:
             self._flusher.lost(slot)
-
-    def _find_heir(self) -> None:
-        """Give outboxes that nobody holds to the first living agent; their hooks turn elsewhere."""
-        heirs = [member.slot for member in self._members.all if member.slot in self._crew.slots]
-        living = {slot for slot in self._crew.all_slots if self._crew.is_alive(slot)}
-        for directory in shm.orphans(self._chain, living) if heirs and self._in_force else []:
-            self._members.send(heirs[0], wire.Kind.ADOPT, wire.encoded({"directory": str(directory)}))
-            self._flusher.again(heirs[0])
-
-    async def _watch_orphans(self) -> None:
-        """Agents of a storage node that was taken over from hold their outboxes until it wakes up or dies."""
-        while True:
-            await asyncio.sleep(limits.ORPHANS_S)
-            self._find_heir()
 
     def _note(self, text: str) -> None:
         self._log.warning("channel", reason=text)

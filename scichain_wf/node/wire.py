@@ -2,7 +2,7 @@
 
 Each is a frame of kind 32 or above whose payload is a JSON object (`QUERY`, `KNOWN` and `FILTER` are binary). Who may
 say what: an agent says HELLO, READY, STATUS, QUERY, FILTER_WANTED and BYE; the storage node says WELCOME, FLUSH,
-RELEASE, ADOPT, KNOWN, CHECKPOINT, FILTER and PEERS.
+RELEASE, ADOPT, KNOWN, CHECKPOINT, FILTER, PEERS and DISMISSED.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class Kind(IntEnum):
     """The answer: the height (8 bytes), then the filter."""
     PEERS = 45
     """Where agents are that joined after the one that is told."""
+    DISMISSED = 47
+    """Why an agent is not wanted; `for_good`: it need not come back."""
     BYE = 46
     """An agent: its outbox is closed, all that was in it is committed, and it ends."""
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from scichain_wf.cli import standing
 from scichain_wf.client.outbox import OutboxWriter, outbox_directory
 from scichain_wf.hooks.join import read_trust_root
 from tests.integration.service_kit import Records, assert_committed_once, committed, wait_until
@@ -170,6 +172,43 @@ def test_a_node_ends_with_3_and_says_where_records_wait_if_they_cannot_be_commit
     assert_committed_once(chain, emitted)
 
 
+def said_of_slots(chain: Path, holds: Callable[[list[str]], bool]) -> list[str]:
+    """State of each slot as `status` shows it, once that holds."""
+    seen: list[list[str]] = []
+
+    def look() -> bool:
+        seen.append([str(slot["state"]) for slot in standing.look(chain).slots])
+        return bool(seen[-1]) and holds(seen[-1])
+
+    wait_until(look, "the states of the slots")
+    return seen[-1]
+
+
+def test_an_agent_whose_slot_was_filled_again_is_told_and_ends(storage: Path, tmp_path: Path) -> None:
+    """The newer one stays: else the two would take the slot from each other for ever."""
+    with started("node", "--chain", storage, "--slot", "1") as first:
+        read_until(first, "joined")
+        pid = int(next(p for p in Path("/proc").iterdir() if is_child_of(p, first.pid)).name)
+        os.kill(pid, signal.SIGSTOP)  # as good as on a host that does not answer
+        elsewhere = outbox(storage, 1).rename(outbox(storage, 1).parent / "drain.0")  # as if on another host
+        with started("node", "--chain", storage, "--slot", "1") as second:
+            read_until(second, "joined")
+            os.kill(pid, signal.SIGCONT)
+            said = first.communicate(timeout=WAIT_S)[0]
+            assert "filled by another process since: each slot has one agent" in said
+            assert first.returncode == 2
+            said_of_slots(storage, lambda slots: slots == ["voting", "not here yet"])
+            shutil.rmtree(elsewhere)
+        assert second.returncode == 0
+
+
+def is_child_of(process: Path, parent: int) -> bool:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+    except (OSError, ValueError, IndexError):
+        return False
+
+
 def test_a_token_that_the_authority_did_not_sign_lets_nobody_in(storage: Path, tmp_path: Path) -> None:
     """Spec: SAFE-4. The other agent, which comes at the same time, is not hindered."""
     forged = tmp_path / "forged"
@@ -180,8 +219,15 @@ def test_a_token_that_the_authority_did_not_sign_lets_nobody_in(storage: Path, t
         log = storage / "run" / "storage.log"
         with started("node", "--chain", storage, "--slot", "2") as honest:
             read_until(honest, "joined")
-            wait_until(lambda: "an agent cannot join" in log.read_text(), "the refusal")
-            assert liar.poll() is None
+            assert "the storage node does not want this agent" in read_until(liar, "does not want this agent")
+            assert liar.wait(WAIT_S) == 2
+            assert "an agent cannot join" in log.read_text()
+            shown = said_of_slots(storage, lambda slots: slots[0].startswith("dismissed: ") and slots[1] == "voting")
+            assert "token" in shown[0]
+            with started("node", "--chain", storage, "--slot", "1") as one:
+                read_until(one, "joined")
+                said_of_slots(storage, lambda slots: slots == ["voting", "voting"])
+            said_of_slots(storage, lambda slots: slots == ["left", "voting"])
         assert honest.returncode == 0
 
 

@@ -45,7 +45,9 @@ def test_each_slot_has_its_share_and_no_other(room: None, slots: int, share: int
     assert not queue.put(1, "c", 1, slots)
     assert state_of(queue) == before
     assert queue.put(2, "d", share, slots)
+    assert (len(queue), queue.size_bytes) == (3, 2 * share)
     assert queue.group() == ("a", "d", "b")
+    assert (len(queue), queue.size_bytes) == (0, 0)
     assert queue.put(1, "e", share, slots)
 
 

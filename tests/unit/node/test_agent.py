@@ -32,7 +32,7 @@ def node(build: ChainBuilder, private: Path) -> Iterator[AgentNode]:
     """Slot 1, not running."""
     launch = Launch(build.chain, ChainLayout(private), build.authority, build.storage, build.epoch, build.epoch)
     ticket = launch.ticket(1, RunAuthority("test"))
-    made = AgentNode(agent_line(ticket, ChainLayout(private), ("127.0.0.1", 1), "127.0.0.1", (0, 0), []))
+    made = AgentNode(agent_line(ticket, ChainLayout(private), ("127.0.0.1", 1), "127.0.0.1", (0, 0), private, []))
     yield made
     made._tail.close()
 

@@ -70,6 +70,9 @@ class Line:
         self.ended = True
         self.says.put_nowait((-1, b""))
 
+    async def close(self) -> None:
+        self.abort()
+
     def heights(self) -> list[int]:
         """Heights of the links sent, in order."""
         kind = messages.Kind.COMMITTED
@@ -277,15 +280,34 @@ def test_a_slot_is_filled_by_who_came_last_and_never_by_who_was_replaced(chain: 
         second = await desk.connected(1, key="another")
         assert [line.ended for line in (first, second)] == [True, False]
         assert [member.has_left for member in desk.members.all] == [False]
+        late = Line(1)
         with pytest.raises(PeerError, match="slot 1 has been filled by another process since"):
-            await desk.connected(1)
+            await desk.connected(1, late)
+        assert ([kind for kind, _ in late.sent], late.ended) == ([wire.Kind.DISMISSED], True)
         assert [line.ended for line in (first, second)] == [True, False]
         desk.members.leave(2)
         desk.members.forget(1)
         assert [line.ended for line in (first, second)] == [True, True]
         assert desk.members.all == []
-        desk.members.dismiss(1)
+        desk.members.dismiss(1, "-", for_good=False)
         assert desk.members.send(1, wire.Kind.RELEASE, b"") is False
+
+    played(chain, play)
+
+
+@pytest.mark.parametrize("for_good", [False, True])
+def test_who_is_dismissed_is_told_why_until_somebody_is_welcome(chain: DiskChain, for_good: bool) -> None:
+    async def play(desk: Desk) -> None:
+        line = await desk.connected(1)
+        desk.members.dismiss(1, "its token is forged", for_good=for_good)
+        await until(lambda: line.ended)
+        told = wire.encoded({"reason": "its token is forged", "for_good": for_good})
+        assert line.sent == [(wire.Kind.DISMISSED, told)]
+        assert [member.slot for member in desk.members.all] == ([] if for_good else [1])
+        await desk.connected(1, key="another")
+        assert desk.members.dismissed == {1: "its token is forged"}
+        await desk.members.welcome(desk.hellos[-1])
+        assert desk.members.dismissed == {}
 
     played(chain, play)
 
@@ -350,8 +372,8 @@ def test_who_holds_another_chain_is_not_welcomed(chain: DiskChain, height: int) 
         line = await desk.connected(1, head="ab" * 32, height=height)
         await StorageNode._greet(cast("StorageNode", node), desk.hellos[0])
         assert [event.head for event in fed] == [b"\xab" * 32]
-        assert line.ended
-        assert line.sent == []
+        await until(lambda: line.ended)
+        assert [kind for kind, _ in line.sent] == [wire.Kind.DISMISSED]
         with chain.store.view() as view:
             head = view.tree_node(0, 4).hex()
         again = await desk.connected(2, head=head, height=4, next=5)

@@ -64,7 +64,7 @@ def test_a_token_is_private_and_for_one_slot_of_one_storage_process(layout: Chai
 def test_the_first_slot_alone_looks_after_the_spool(layout: ChainLayout, launch: Launch) -> None:
     run = RunAuthority("r")
     lines = [
-        agent_line(launch.ticket(slot, run), layout, ADDRESS, "10.1.2.4", (5, 6), [Path("/dev/shm/x")])
+        agent_line(launch.ticket(slot, run), layout, ADDRESS, "10.1.2.4", (5, 6), Path("/srv/m"), [Path("/dev/shm/x")])
         for slot in (1, 2)
     ]
     assert [line["spool"] for line in lines] == [str(layout.spool_new.parent), None]
@@ -99,9 +99,10 @@ def test_what_is_no_token_is_refused(layout: ChainLayout, text: str) -> None:
 
 
 def test_a_first_line_that_says_not_where_to_listen_is_refused() -> None:
-    good: dict[str, object] = {"listen": ["127.0.0.1", 0, 0], "slots": 3}
-    assert site.Site.from_line(dict(good)) == site.Site("127.0.0.1", (0, 0), 3)
+    good: dict[str, object] = {"listen": ["127.0.0.1", 0, 0], "slots": 3, "metrics": "/srv/m"}
+    assert site.Site.from_line(dict(good)) == site.Site("127.0.0.1", (0, 0), 3, Path("/srv/m"))
     wrong: list[dict[str, object]] = [{"listen": ["127.0.0.1"]}, {"listen": None}, {"slots": -1}, {"slots": "3"}]
+    wrong.append({"metrics": None})
     for bad in wrong:
         with pytest.raises(PeerError):
             site.Site.from_line(good | bad)
