@@ -20,10 +20,14 @@ KEY_CHARS_MAX: Final = 128
 # --- transactions -----------------------------------------------------------------------------------
 TRANSACTION_BYTES_MAX: Final = 1 << 20
 """One transaction in canonical form. A task with thousands of files fits (about 250 bytes each)."""
+MISSING_TASKS_MAX: Final = 1_000
+"""Tasks without a record that a run's end names."""
 ARTIFACTS_PER_TASK_MAX: Final = 4_000
 """Inputs and outputs together. A directory counts as one; more files than this are recorded as a directory."""
 EPOCH_TRANSACTION_BYTES_MAX: Final = 7 << 20
 """An `epoch` transaction names every member: about 600 bytes for each of SLOTS_MAX."""
+DIRECTORY_MEMBERS_MAX: Final = 1_000
+"""Files of one directory that get records of their own, where other tasks are going to read them one by one."""
 TEXT_CHARS_MAX: Final = 65_536
 """A command, a message: anything free-form. Longer text is cut by the hook, which says so in the record."""
 NAME_CHARS_MAX: Final = 512
@@ -163,8 +167,8 @@ FREE_TEXT_CHARS_MAX: Final = 4_096
 """One text inside a free field."""
 PACKAGES_MAX: Final = 100_000
 """Names looked at in the directory of an environment's packages."""
-REDACT_PATTERNS_MAX: Final = 64
-"""Patterns of a user's own for what is secret."""
+PATTERNS_MAX: Final = 64
+"""Patterns of a user's own in one setting."""
 COMMAND_ARGUMENTS_MAX: Final = 4_096
 """Arguments of the command line that started a run."""
 DIGEST_CACHE_MAX: Final = 65_536

@@ -5,27 +5,33 @@
     `run:` subprocess nothing: its parent records the job
 
 Nothing is started for a dry-run, for an up-to-date workflow, or for `--unlock`, `--summary` and their like: none of
-them makes an executor with jobs. State is per process, and `disarm` puts everything back.
+them makes an executor with jobs. `--touch` makes one that runs nothing: what it touched is recorded as touched. State
+is per process, and `disarm` puts everything back.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from scichain_wf.config import Loaded
     from snakemake_executor_plugin_scichain.recording import JobRecording
     from snakemake_executor_plugin_scichain.run import MainRun
 
 RUN_VARIABLE = "SCICHAIN_RUN_ID"
 CHAIN_VARIABLE = "SCICHAIN_RUN_CHAIN"
 ROOT_VARIABLE = "SCICHAIN_RUN_ROOT"
+SNAKEMAKE_MIN, SNAKEMAKE_BELOW = (9, 27), (10,)
+"""Versions whose inner interfaces we know."""
+_HANDED_OVER = ("strict", "hash_policy", "size_mtime_patterns", "size_mtime_above_mib", "redact")
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,10 @@ class _State:
     run: MainRun | None = None
     refusal: str | None = None
     """Why the run is not recorded."""
-    local: Any = None
-    """The executor plugin that ours stands in for."""
+    environment: ClassVar[dict[str, str | None]] = {}
+    """What was in the variables that were set for inner processes."""
+    replaced: ClassVar[dict[str, Any]] = {}
+    """The executor plugins that ours stand in for, by name."""
 
 
 def arm(arming: Arming) -> None:
@@ -58,6 +66,9 @@ def arm(arming: Arming) -> None:
     _State.arming = arming
     _State.strict = bool(arming.flags.get("strict"))
     replace_local()
+    from snakemake_executor_plugin_scichain import touching
+
+    _replace("touch", touching.Executor, touching.common_settings)
 
 
 def disarm() -> tuple[MainRun | None, str | None, bool]:
@@ -65,30 +76,34 @@ def disarm() -> tuple[MainRun | None, str | None, bool]:
     run, refusal, strict = _State.run, _State.refusal, _State.strict
     _State.run = _State.refusal = _State.arming = None
     _State.strict = False
-    if _State.local is not None:
+    if _State.replaced:
         from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
-        ExecutorPluginRegistry().plugins["local"] = _State.local
-        _State.local = None
-    if run is not None:
-        for variable in (RUN_VARIABLE, CHAIN_VARIABLE, ROOT_VARIABLE):
-            os.environ.pop(variable, None)
+        ExecutorPluginRegistry().plugins.update(_State.replaced)
+        _State.replaced.clear()
+    os.environ.update({name: value for name, value in _State.environment.items() if value is not None})
+    for name in (name for name, value in _State.environment.items() if value is None):
+        os.environ.pop(name, None)
+    _State.environment.clear()
     return run, refusal, strict
 
 
 def replace_local() -> None:
     """Let every use of the executor `local` (local rules, inner processes of any executor) record."""
-    from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
-
     import snakemake_executor_plugin_scichain as ours
 
+    _replace("local", ours.Executor, ours.common_settings)
+
+
+def _replace(name: str, executor: Any, common_settings: Any) -> None:
+    from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
+
     registry = ExecutorPluginRegistry()
-    shim = types.ModuleType("snakemake_executor_plugin_scichain_local")
-    shim.__dict__.update(Executor=ours.Executor, common_settings=ours.common_settings)
-    if _State.local is None:
-        _State.local = registry.plugins.get("local")
-    registry.plugins.pop("local", None)
-    registry.register_plugin("local", shim)
+    shim = types.ModuleType(f"snakemake_executor_plugin_scichain_{name}")
+    shim.__dict__.update(Executor=executor, common_settings=common_settings)
+    _State.replaced.setdefault(name, registry.plugins[name])
+    del registry.plugins[name]
+    registry.register_plugin(name, shim)
 
 
 def attach(executor: Any) -> JobRecording | None:
@@ -119,43 +134,79 @@ def _attach(workflow: Any) -> JobRecording | None:
     if mode == ExecMode.SUBPROCESS:
         return None
     if mode == ExecMode.REMOTE:
-        return _join(os.environ)
+        return _join(workflow, os.environ)
     if _State.run is not None:  # a second executor of one run: `local` beside a cluster
         return _State.run.recording
     by_name = getattr(getattr(workflow, "executor_plugin", None), "name", None) == "scichain"
     if len(workflow.dag) == 0 or (_State.arming is None and not by_name):
         return None
-    from scichain_wf.config import load_config
+    from scichain_wf.config import load
     from snakemake_executor_plugin_scichain.run import MainRun
 
     here, arming = Path.cwd(), _State.arming or Arming()
-    config = load_config(here, flags=arming.flags, flag_prefix=arming.flag_prefix)
+    loaded = load(here, flags=arming.flags, flag_prefix=arming.flag_prefix)
+    config = loaded.config
     _State.strict = config.strict
+    check_supported()
     run = MainRun.start(workflow, config, arming.launched_from or here, closes_itself=_State.arming is None)
     _State.run = run
     if not workflow.local_exec:
-        os.environ[RUN_VARIABLE] = run.session.recorder.run.hex()
-        os.environ[CHAIN_VARIABLE] = str(run.session.plan.chain_dir)
-        os.environ[ROOT_VARIABLE] = run.session.naming.roots[0].handed_over()
-        workflow.register_envvars(RUN_VARIABLE, CHAIN_VARIABLE, ROOT_VARIABLE)
+        variables = {
+            RUN_VARIABLE: run.session.recorder.run.hex(),
+            CHAIN_VARIABLE: str(run.session.plan.chain_dir),
+            ROOT_VARIABLE: run.session.naming.roots[0].handed_over(),
+            **_settings_of_this_process(loaded),
+        }
+        _State.environment.update((name, os.environ.get(name)) for name in variables)
+        os.environ.update(variables)
+        workflow.register_envvars(*variables)
     return run.recording
 
 
-def _join(environment: Mapping[str, str]) -> JobRecording | None:
+def _settings_of_this_process(loaded: Loaded) -> dict[str, str]:
+    """Variables with the settings that an inner process finds in no file: it gets neither flags nor environment."""
+    found = {}
+    for name in _HANDED_OVER:
+        value = getattr(loaded.config, name)
+        if loaded.origins[name].startswith(("-", "$")) and value is not None:
+            found[f"SCICHAIN_{name.upper()}"] = ",".join(value) if isinstance(value, tuple) else str(value)
+    return found
+
+
+def check_supported() -> None:
+    """Whether this Snakemake is one whose inner interfaces we know.
+
+    Raises:
+        ConfigError: it is not; the message says which are.
+    """
+    from snakemake import __version__
+
+    from scichain_wf.errors import ConfigError
+
+    found = tuple(int(part) for part in re.findall(r"[0-9]+", str(__version__))[:2])
+    if not SNAKEMAKE_MIN <= found < SNAKEMAKE_BELOW:
+        least, below = (".".join(map(str, version)) for version in (SNAKEMAKE_MIN, SNAKEMAKE_BELOW))
+        raise ConfigError(
+            f"Snakemake {__version__} is not supported by this scichain-wf, which records {least} and newer, below "
+            f"{below}: install another Snakemake or scichain-wf, and run again what shall be recorded"
+        )
+
+
+def _join(workflow: Any, environment: Mapping[str, str]) -> JobRecording | None:
     """Take part in the run of an outer process, from whatever host this is."""
     run, chain_dir = environment.get(RUN_VARIABLE), environment.get(CHAIN_VARIABLE)
     if not run or not chain_dir:
         return None
     from scichain_wf.config import load_config
-    from scichain_wf.hooks.digests import HashPolicy
+    from scichain_wf.hooks.digests import Hashing
     from scichain_wf.hooks.join import join_run
     from scichain_wf.hooks.redaction import Redaction
-    from snakemake_executor_plugin_scichain.recording import JobRecording
+    from snakemake_executor_plugin_scichain.recording import JobRecording, Setting
     from snakemake_executor_plugin_scichain.run import engine
 
     here = Path.cwd()
     config = load_config(here)
-    policy, root = HashPolicy(config.hash_policy), environment.get(ROOT_VARIABLE, "")
-    recorder, artifacts, user = join_run(bytes.fromhex(run), Path(chain_dir), here, policy, root)
-    redaction = Redaction(config.redact)
-    return JobRecording(engine(), recorder, artifacts, user, dag=None, strict=False, redaction=redaction)
+    root = environment.get(ROOT_VARIABLE, "")
+    recorder, artifacts, user = join_run(bytes.fromhex(run), Path(chain_dir), here, Hashing.configured(config), root)
+    setting = Setting(engine(), recorder, artifacts, user, config.strict, Redaction(config.redact))
+    return JobRecording(setting, workflow.dag, submission=int(workflow.attempt))

@@ -7,6 +7,7 @@ moves costs one field of the record and not the record.
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -47,9 +48,36 @@ def files(items: Any) -> Iterator[tuple[str, Any]]:
         yield roles.get(index, str(index)), file
 
 
+def outputs(job: Any) -> Iterator[tuple[str, Any]]:
+    """(role, file) of everything a job leaves behind: outputs, then its logs and its benchmark where they are there."""
+    yield from files(job.output)
+    more = [(f"log:{role}", file) for role, file in files(job.log)]
+    benchmark = getattr(job, "benchmark", None)
+    if benchmark is not None:
+        more.append(("benchmark", benchmark))
+    yield from ((role, file) for role, file in more if os.path.exists(job.shadowed_path(file)))
+
+
 def flagged(file: Any, flag: str) -> bool:
     """Whether the workflow marked a file (`temp`, `pipe`, ...)."""
     return bool(is_flagged(file, flag))
+
+
+def handed_over(dag: Any, job: Any) -> set[str]:
+    """Inputs that are pipes or services: they are for their producer to make and never to be opened by others."""
+    producers = dag.dependencies.get(job, {}).items()
+    made = (file for producer, read in producers for file in producer.output if file in read)
+    return {str(file) for file in made if state_of(file) is ArtifactState.PIPE}
+
+
+def is_kept_for(file: Any) -> bool:
+    """Whether an output's earlier content is there for the job to go on with (`update()`)."""
+    return flagged(file, "update") and os.path.lexists(file)
+
+
+def is_scattered(job: Any, file: Any) -> bool:
+    """Whether other jobs are going to read files in this output one by one: a checkpoint's directory."""
+    return bool(job.rule.is_checkpoint) and flagged(file, "directory")
 
 
 def state_of(file: Any) -> ArtifactState | None:
@@ -74,9 +102,10 @@ def remote_uri(file: Any) -> str | None:
 
 
 def origins(dag: Any, job: Any) -> dict[str, str | None]:
-    """By input: `task:<key>` of the job of this run that makes it, or None if an earlier run did.
+    """By input: `task:<key>` of the job of this process that makes it, or None if an earlier run or another one did.
 
-    What is not in here is a source. Only in the scheduler's thread: the DAG changes while a workflow runs.
+    Where the DAG is whole, what is not in here is a source. Only in the scheduler's thread: the DAG changes while a
+    workflow runs.
     """
     found: dict[str, str | None] = {}
     for producer, made in dag.dependencies.get(job, {}).items():
@@ -125,8 +154,14 @@ def _code_digest(job: Any) -> bytes | None:
     """Of what the rule's author wrote: the command template, the `run:` block, or the script file's content."""
     rule = job.rule
     source = rule.script or rule.notebook
-    if source is not None:
-        with rule.workflow.sourcecache.open(job._path_to_source_file(source), "rb") as file:  # noqa: SLF001
+    path = None if source is None else job._path_to_source_file(source)  # noqa: SLF001
+    if rule.wrapper is not None:
+        from snakemake import wrapper
+
+        prefix = rule.workflow.workflow_settings.wrapper_prefix
+        path = wrapper.get_script(rule.wrapper, rule.workflow.sourcecache, prefix)
+    if path is not None:
+        with rule.workflow.sourcecache.open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
     text = rule.shellcmd or (rule.run_func_src if job.is_run else None) or rule.wrapper or rule.cwl
     return hashlib.sha256(str(text).encode("utf-8", "surrogateescape")).digest() if text else None

@@ -5,6 +5,7 @@
     succeeded     scheduler's thread   after post-processing: look again, hash only what changed, `task`
     failed        scheduler's thread   after incomplete outputs were removed: the same
     interrupted   on Ctrl-C, and at the end: whatever was begun and never ended
+    touched       scheduler's thread   `--touch`: nothing ran
 
 Hashing stays in the worker threads: the others hold the scheduler's lock. Trouble is collected and never raised,
 unless strict: then a job whose intent could not be kept fails before it runs, on Snakemake's normal path.
@@ -16,8 +17,10 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from scichain_wf.filehash import FileDigest, in_order
 from scichain_wf.hooks.artifacts import Artifact, Artifacts
 from scichain_wf.hooks.recorder import Delivery, Recorder
 from scichain_wf.hooks.records import Engine, TaskFacts, intent_body, task_body
@@ -28,6 +31,36 @@ from snakemake_executor_plugin_scichain import jobs
 
 _Slot = tuple[str, int]
 """Task key and attempt."""
+_WELL = (TaskStatus.OK, TaskStatus.CACHED, TaskStatus.TOUCHED)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the records of one Snakemake process have in common.
+
+    Attributes:
+        engine: which Snakemake.
+        recorder: takes the transactions.
+        artifacts: looks at files.
+        user: who runs this.
+        strict: whether a job may run whose intent was lost.
+        redaction: what is taken for a secret.
+    """
+
+    engine: Engine
+    recorder: Recorder
+    artifacts: Artifacts
+    user: str
+    strict: bool
+    redaction: Redaction
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the DAG says of a job's inputs: `jobs.origins`, and those that are never opened."""
+
+    origins: dict[str, str | None] = field(default_factory=dict)
+    handed_over: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -38,6 +71,7 @@ class _Attempt:
     facts: TaskFacts
     inputs: list[Artifact] = field(default_factory=list)
     outputs: dict[str, Artifact] = field(default_factory=dict)
+    members: list[JsonObject] = field(default_factory=list)
     ran: bool = False
     error: BaseException | None = None
 
@@ -46,42 +80,32 @@ class JobRecording:
     """Records the jobs of one Snakemake process.
 
     Args:
-        engine: which Snakemake.
-        recorder: takes the transactions.
-        artifacts: looks at files.
-        user: who runs this.
-        dag: the workflow's graph where it is complete (the main process), else None: inputs then have no origin.
-        strict: whether a job may run whose intent was lost.
-        redaction: what is taken for a secret.
+        setting: what they have in common.
+        dag: the workflow's graph.
+        submission: in an inner process, which try of the outer one it is; there the graph is a part only.
+
+    Attributes:
+        at_end: to be called when scheduling is over.
+        recorded: keys of the tasks whose end was recorded.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        recorder: Recorder,
-        artifacts: Artifacts,
-        user: str,
-        *,
-        dag: Any,
-        strict: bool,
-        redaction: Redaction,
-    ) -> None:
+    def __init__(self, setting: Setting, dag: Any, submission: int | None = None) -> None:
         self.at_end: Callable[[], None] | None = None
-        self._engine, self._recorder, self._artifacts, self._user = engine, recorder, artifacts, user
-        self._dag, self._strict, self._redaction = dag, strict, redaction
-        self._origins: dict[_Slot, dict[str, str | None]] = {}
+        self.recorded: set[str] = set()
+        self._setting, self._recorder, self._artifacts = setting, setting.recorder, setting.artifacts
+        self._dag, self._submission = dag, submission
+        self._known: dict[_Slot, _Known] = {}
         self._open: dict[_Slot, _Attempt] = {}
         self._failed: set[str] = set()
         self._directories: set[bytes] = set()
+        self._members: dict[str, str] = {}
         self._interrupted = False
 
     def announce(self, job: Any) -> None:
         """A job is about to be given to a worker."""
-        if self._dag is None:
-            return
         for part in jobs.parts(job):
             try:
-                self._origins[_slot(part)] = jobs.origins(self._dag, part)
+                self._known[_slot(part)] = _Known(jobs.origins(self._dag, part), jobs.handed_over(self._dag, part))
             except Exception as error:  # noqa: BLE001 - HOOK-1
                 self._trouble(part, "the origin of its inputs is unknown", error)
 
@@ -125,6 +149,17 @@ class JobRecording:
             self._failed.add(_key(part))
             self._end(part, TaskStatus.FAILED)
 
+    def touched(self, job: Any) -> None:
+        """Snakemake gave a job's outputs a new time, and ran nothing."""
+        for part in jobs.parts(job):
+            if jobs.is_recorded(part):
+                try:
+                    attempt = _Attempt(part, jobs.describe(part))
+                    attempt.facts.started_us = _now_us()
+                    self._emit(attempt, TaskStatus.TOUCHED)
+                except Exception as error:  # noqa: BLE001 - HOOK-1
+                    self._trouble(part, "it is not recorded", error)
+
     def interrupted(self) -> None:
         """Nothing runs any more: what is still open was interrupted."""
         for attempt in list(self._open.values()):
@@ -149,35 +184,47 @@ class JobRecording:
         delivery = None
         try:
             attempt = _Attempt(job, jobs.describe(job))
+            attempt.facts.submission = self._submission
             slot = _slot(job)
-            self._look_at_inputs(attempt, self._origins.pop(slot, None))
+            self._look_at_inputs(attempt, self._known.pop(slot, None))
             attempt.facts.started_us = _now_us()
             self._open[slot] = attempt
             delivery = self._emit_intent(attempt)
         except Exception as error:  # noqa: BLE001 - HOOK-1
             self._trouble(job, "it is not recorded", error)
             attempt = None
-        if self._strict and delivery in (None, Delivery.LOST):
+        if self._setting.strict and delivery in (None, Delivery.LOST):
             from snakemake_interface_common.exceptions import WorkflowError
 
             raise WorkflowError(f"scichain (strict): {self._recorder.problems[-1]}")
         return attempt
 
-    def _look_at_inputs(self, attempt: _Attempt, origins: dict[str, str | None] | None) -> None:
-        for role, file in jobs.files(attempt.job.input):
-            state = jobs.state_of(file)
-            pipe = ArtifactState.PIPE if state is ArtifactState.PIPE else None
-            found = self._artifacts.look(str(file), role, state=pipe, uri=jobs.remote_uri(file))
+    def _look_at_inputs(self, attempt: _Attempt, known: _Known | None) -> None:
+        handed_over = set() if known is None else known.handed_over
+        wanted = list(jobs.files(attempt.job.input))
+        wanted += [(role, file) for role, file in jobs.files(attempt.job.output) if jobs.is_kept_for(file)]
+        calls = []
+        for role, file in wanted:
+            pipe = str(file) in handed_over or jobs.state_of(file) is ArtifactState.PIPE
+            state = ArtifactState.PIPE if pipe else None
+            look = partial(self._artifacts.look, str(file), role, state=state, uri=jobs.remote_uri(file))
+            calls.append((0 if pipe else self._artifacts.size_bytes(str(file)), look))
+        for (_, file), found in zip(wanted, in_order(calls), strict=True):
             if found is None:
                 continue
-            origin = None if origins is None else origins.get(str(file), self._origin_of_undeclared(found.path))
+            origin = self._origin(str(file), found, known)
             if origin is not None:
                 found.value["origin"] = origin
             attempt.inputs.append(found)
 
-    def _origin_of_undeclared(self, path: bytes) -> str | None:
-        """A file that no job declares is a source, unless it lies in a directory that one did: then nobody says."""
-        path = os.path.normpath(path)
+    def _origin(self, file: str, found: Artifact, known: _Known | None) -> str | None:
+        """Who made an input; a file that no job declares is a source, unless it lies in a directory that one did."""
+        if known is None or file in known.origins:
+            return None if known is None else known.origins[file]
+        member_of = self._members.get(str(found.value["uri"]))
+        if member_of is not None or self._submission is not None:
+            return member_of
+        path = os.path.normpath(found.path)
         while len(path) > 1:
             path = os.path.dirname(path)
             if path in self._directories:
@@ -189,62 +236,91 @@ class JobRecording:
         for _, file in jobs.files(attempt.job.output):
             uris.append(jobs.remote_uri(file) or self._artifacts.naming.uri(str(file)))
         facts, node = attempt.facts, self._recorder.host
-        body = intent_body(self._engine, facts.name, facts.task, facts.attempt, uris, node, facts.started_us)
+        body = intent_body(
+            self._setting.engine, facts.name, facts.task, facts.attempt, uris, node, facts.started_us, facts.submission
+        )
         return self._recorder.emit(Kind.INTENT, body, facts.task)
 
     def _after(self, attempt: _Attempt) -> None:
         """In the worker's thread, whatever happened: the job's process is done, its outputs are where it left them."""
         try:
-            job = attempt.job
             attempt.facts.ended_us = _now_us()
-            cached = ArtifactState.CACHED if attempt.error is None and not attempt.ran else None
-            for role, file in jobs.files(job.output):
-                found = self._artifacts.look(
-                    str(file),
-                    role,
-                    state=jobs.state_of(file) or cached,
-                    seen_at=str(job.shadowed_path(file)),
-                    uri=jobs.remote_uri(file),
-                )
-                if found is not None:
-                    attempt.outputs[str(file)] = found
+            for artifact in attempt.inputs:
+                if self._artifacts.changed(artifact):
+                    artifact.value["unstable"] = True
+            self._look_at_outputs(attempt)
         except Exception as error:  # noqa: BLE001 - HOOK-1
             self._trouble(attempt.job, "its outputs are recorded without digests", error)
+
+    def _look_at_outputs(self, attempt: _Attempt) -> None:
+        job = attempt.job
+        cached = ArtifactState.CACHED if attempt.error is None and not attempt.ran else None
+        wanted = list(jobs.outputs(job))
+        inside: dict[str, dict[bytes, FileDigest]] = {}
+        calls = []
+        for role, file in wanted:
+            seen_at = str(job.shadowed_path(file))
+            if jobs.is_scattered(job, file):
+                inside[role] = {}
+            look = partial(
+                self._artifacts.look,
+                str(file),
+                role,
+                state=jobs.state_of(file) or cached,
+                seen_at=seen_at,
+                uri=jobs.remote_uri(file),
+                inside=inside.get(role),
+            )
+            calls.append((self._artifacts.size_bytes(seen_at), look))
+        for (_, file), found in zip(wanted, in_order(calls), strict=True):
+            if found is not None:
+                attempt.outputs[str(file)] = found
+        for role, digests in inside.items():
+            attempt.members += self._artifacts.members(digests, f"{role}/")
 
     def _end(self, job: Any, status: TaskStatus | None) -> None:
         attempt = self._open.pop(_slot(job), None)
         if attempt is None:
             return
         try:
-            facts = attempt.facts
-            facts.status = status or (TaskStatus.OK if attempt.ran or job.is_norun else TaskStatus.CACHED)
-            facts.ended_us = facts.ended_us or _now_us()
-            facts.inputs = [artifact.value for artifact in attempt.inputs]
-            facts.outputs = self._outputs_at_end(attempt, facts.status)
-            _note_fate(facts, attempt.error)
-            body = task_body(self._engine, facts, self._recorder.host, self._user, self._redaction)
-            self._recorder.emit(Kind.TASK, body, facts.task)
+            attempt.facts.inputs = [artifact.value for artifact in attempt.inputs]
+            _note_fate(attempt, status)
+            self._emit(attempt, status or (TaskStatus.OK if attempt.ran or job.is_norun else TaskStatus.CACHED))
         except Exception as error:  # noqa: BLE001 - HOOK-1
             self._trouble(job, "its end is not recorded", error)
 
+    def _emit(self, attempt: _Attempt, status: TaskStatus) -> None:
+        facts, setting = attempt.facts, self._setting
+        facts.status = status
+        facts.ended_us = facts.ended_us or _now_us()
+        facts.outputs = self._outputs_at_end(attempt, status)
+        body = task_body(setting.engine, facts, self._recorder.host, setting.user, setting.redaction)
+        if self._recorder.emit(Kind.TASK, body, facts.task) is not Delivery.LOST:
+            self.recorded.add(facts.task)
+
     def _outputs_at_end(self, attempt: _Attempt, status: TaskStatus) -> list[JsonObject]:
         """Outputs as they are now. What a failed attempt did not leave behind is not an output of it."""
-        kept = status in (TaskStatus.OK, TaskStatus.CACHED)
+        of_status = {TaskStatus.CACHED: ArtifactState.CACHED, TaskStatus.TOUCHED: ArtifactState.TOUCHED}.get(status)
         values = []
-        for role, file in jobs.files(attempt.job.output):
-            path, state = str(file), jobs.state_of(file)
+        for role, file in jobs.outputs(attempt.job):
+            path, state = str(file), jobs.state_of(file) or of_status
             before = attempt.outputs.get(path)
             if before is None:
                 found = self._artifacts.look(path, role, state=state, uri=jobs.remote_uri(file))
             else:
-                if status is TaskStatus.CACHED:
-                    state = state or ArtifactState.CACHED
                 found = self._artifacts.again(before, path, state)
-            if found is not None and (kept or found.value["state"] != ArtifactState.ABSENT):
+            if found is not None and (status in _WELL or found.value["state"] != ArtifactState.ABSENT):
                 values.append(found.value)
-                if found.value["state"] == ArtifactState.DIRECTORY:
-                    self._directories.add(os.path.normpath(found.path))
+        if status is TaskStatus.OK:
+            self._note_directories(attempt)
+            values += attempt.members
         return values
+
+    def _note_directories(self, attempt: _Attempt) -> None:
+        for _, file in jobs.files(attempt.job.output):
+            if jobs.flagged(file, "directory"):
+                self._directories.add(os.path.normpath(self._artifacts.naming.absolute(str(file))))
+        self._members.update((str(value["uri"]), f"task:{attempt.facts.task}") for value in attempt.members)
 
     def _trouble(self, job: Any, what: str, error: Exception) -> None:
         self._recorder.problem(f"{_key(job)}: {what}: {str(error) or type(error).__name__}")
@@ -261,18 +337,16 @@ def _key(job: Any) -> str:
         return "a job"
 
 
-def _note_fate(facts: TaskFacts, error: BaseException | None) -> None:
-    if facts.status is TaskStatus.OK and not error:
+def _note_fate(attempt: _Attempt, status: TaskStatus | None) -> None:
+    """Exit status and error. A service ends by a signal of Snakemake's, which is how it should end."""
+    facts, error = attempt.facts, attempt.error
+    if error is not None:
+        facts.exit_status = jobs.exit_status(error)
+        if status is not None:
+            facts.error_class, facts.error_message = type(error).__name__, str(error)
+    elif status is None and attempt.ran:
         facts.exit_status = 0
-        return
-    if error is None:
-        return
-    facts.exit_status = jobs.exit_status(error)
-    facts.error_class = type(error).__name__
-    facts.error_message = str(error)
 
 
 def _now_us() -> int:
     return time.time_ns() // 1_000
-
-

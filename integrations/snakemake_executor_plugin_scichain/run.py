@@ -8,12 +8,13 @@ from typing import Any, Self
 
 from scichain_wf.config import CHAIN_NAME, Config
 from scichain_wf.errors import SubmissionError
-from scichain_wf.hooks.digests import HashPolicy
+from scichain_wf.hooks.digests import Hashing
 from scichain_wf.hooks.records import Engine
 from scichain_wf.hooks.redaction import Redaction
 from scichain_wf.hooks.session import RunPlan, RunSession
 from snakemake_executor_plugin_scichain.activation import disarm
-from snakemake_executor_plugin_scichain.recording import JobRecording
+from snakemake_executor_plugin_scichain.recording import JobRecording, Setting
+from snakemake_executor_plugin_scichain.tally import Tally
 
 
 def engine() -> Engine:
@@ -58,34 +59,35 @@ class MainRun:
             launched_from=launched_from,
             flush_timeout_s=config.flush_timeout_s,
             metrics_dir=config.metrics_dir,
-            hash_policy=HashPolicy(config.hash_policy),
+            author=config.author,
+            author_key=config.author_key,
+            hashing=Hashing.configured(config),
             redaction=Redaction(config.redact),
         )
         session = RunSession.start(plan, may_spool=not config.strict)
         if config.strict and session.recorder.problems:
             session.finish("failed", None)
             raise SubmissionError(session.recorder.problems[0])
-        dag = workflow.dag
-        recording = JobRecording(
-            plan.engine,
-            session.recorder,
-            session.artifacts,
-            session.user,
-            dag=dag,
-            strict=config.strict,
-            redaction=plan.redaction,
+        setting = Setting(
+            plan.engine, session.recorder, session.artifacts, session.user, config.strict, plan.redaction
         )
-        return cls(session, recording, workflow, closes_itself=closes_itself)
+        return cls(session, JobRecording(setting, workflow.dag), workflow, closes_itself=closes_itself)
 
-    def finish(self) -> list[str]:
-        """End the run; returns the lines for the user."""
+    def finish(self, tally: Tally | None = None) -> list[str]:
+        """End the run; returns the lines for the user.
+
+        Args:
+            tally: what Snakemake's log said, where somebody listened.
+        """
         self.recording.interrupted()  # what no executor ended
         try:
-            status, tally = self._outcome()
+            status, counts = self._outcome()
         except Exception as error:  # noqa: BLE001 - Snakemake's innards are no promise; our own counts remain
             self.session.recorder.problem(f"Snakemake's own tally could not be read: {error}")
-            status, tally = self.recording.status(), None
-        return self.session.finish(status, tally, alone=self._workflow.local_exec)
+            status, counts = self.recording.status(), None
+        ran = set() if tally is None else tally.ran(self._workflow)
+        expected = ran - self.recording.recorded
+        return self.session.finish(status, counts, alone=self._workflow.local_exec, expected=expected)
 
     def _outcome(self) -> tuple[str, dict[str, int]]:
         """How the run ended, and what Snakemake says it ran (jobs without anything to run left out).

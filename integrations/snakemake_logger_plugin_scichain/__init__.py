@@ -9,7 +9,7 @@ returns, unless `--logger-scichain-strict` asks for it.
 import sys
 from dataclasses import dataclass, field
 from logging import LogRecord
-from typing import Optional
+from typing import Any, Optional
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
@@ -35,12 +35,58 @@ class LogHandlerSettings(LogHandlerSettingsBase):
         default=False,
         metadata={"help": "Fail rather than run anything that cannot be recorded.", "env_var": False},
     )
+    flush_timeout_s: Optional[float] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "Seconds that the end of the run waits until everything is committed (default: 30).",
+            "env_var": False,
+            "type": float,
+        },
+    )
+    hash_policy: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "How much of files is read: always, cached (default), size-mtime, off.",
+            "env_var": False,
+            "metavar": "POLICY",
+        },
+    )
+    size_mtime_patterns: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "Files of which only size and time are recorded: shell patterns, separated by commas.",
+            "env_var": False,
+            "metavar": "PATTERNS",
+        },
+    )
+    size_mtime_above_mib: Optional[int] = field(  # noqa: UP045
+        default=None,
+        metadata={"help": "The same for files of more mebibytes.", "env_var": False, "type": int},
+    )
+    redact: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "What else is secret in commands and parameters: patterns, separated by commas.",
+            "env_var": False,
+            "metavar": "PATTERNS",
+        },
+    )
+    author: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={"help": "ORCID iD or name in which the run is recorded.", "env_var": False},
+    )
+    author_key: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={"help": "File of the key that signs the run's end.", "env_var": False, "metavar": "FILE"},
+    )
 
 
 class LogHandler(LogHandlerBase):
     """Arms the recording executor when Snakemake starts, and says what was recorded when it ends."""
 
-    _armed = False
+    _tally: Optional[Any] = None  # noqa: UP045
+    """Who listens to the log; None while this is not armed."""
+    _unheard: Optional[Exception] = None  # noqa: UP045
 
     def __post_init__(self) -> None:
         """Before Snakemake looks its executor up. Starts nothing yet."""
@@ -49,23 +95,29 @@ class LogHandler(LogHandlerBase):
         try:
             from snakemake_logger_plugin_scichain.handler import arm
 
-            arm(self.settings)
-            self._armed = True
+            self._tally = arm(self.settings)
         except Exception as error:  # noqa: BLE001 - HOOK-1
             self._refuse(error)
 
     def emit(self, record: LogRecord) -> None:
-        """Nothing: what is recorded comes from the jobs themselves. An exception here would stop all logging."""
+        """Count what Snakemake says it ran. An exception here would stop all logging."""
+        if self._tally is not None:
+            try:
+                self._tally.note(record)
+            except Exception as error:  # noqa: BLE001 - HOOK-1
+                self._unheard = error
 
     def close(self) -> None:
         """When the workflow is over: commit everything, print one line. Strict: an incomplete record is a failure."""
         acceptable = True
-        if self._armed:
-            self._armed = False
+        tally, self._tally = self._tally, None
+        if self._unheard is not None:
+            _say(f"scichain: jobs that left no record may go unnoticed: Snakemake's log is unknown: {self._unheard!r}")
+        if tally is not None:
             try:
                 from snakemake_logger_plugin_scichain.handler import close
 
-                acceptable = close(self.common_settings)
+                acceptable = close(self.common_settings, tally)
             except Exception as error:  # noqa: BLE001 - HOOK-1
                 acceptable = not getattr(self.settings, "strict", False)
                 _say(f"scichain: the run could not be ended properly: {error}")

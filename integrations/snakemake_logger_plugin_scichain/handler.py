@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from scichain_wf.config.settings import BY_NAME
 from snakemake_executor_plugin_scichain.activation import Arming, disarm
 from snakemake_executor_plugin_scichain.activation import arm as arm_executor
+from snakemake_executor_plugin_scichain.tally import Tally
 
 
-def arm(settings: Any) -> None:
-    """Take over the flags; a relative `--logger-scichain-chain` starts where the command was given."""
-    here, chain = Path.cwd(), getattr(settings, "chain", None)
-    flags = {
-        "nodes": getattr(settings, "nodes", None),
-        "chain": str(here / Path(chain).expanduser()) if chain else chain,
-        "strict": getattr(settings, "strict", False) or None,  # a flag that is not given decides nothing
-    }
+def arm(settings: Any) -> Tally:
+    """Take over the flags; a relative path in one of them starts where the command was given. Returns who listens."""
+    here = Path.cwd()
+    flags = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name in BY_NAME}
+    flags["strict"] = flags["strict"] or None  # a flag that is not given decides nothing
+    for name in ("chain", "author_key"):
+        if flags[name]:
+            flags[name] = str(here / Path(flags[name]).expanduser())
+    for name in ("size_mtime_patterns", "redact"):
+        if flags[name] is not None:
+            flags[name] = BY_NAME[name].of_text(flags[name])
     arm_executor(Arming(flags, "--logger-scichain-", here))
+    return Tally()
 
 
-def close(common: Any) -> bool:
+def close(common: Any, tally: Tally) -> bool:
     """End the run, if one was begun, and print its closing line; False if strict, and not all of it is on the chain."""
     run, refusal, strict = disarm()
     if run is None:
@@ -29,7 +36,7 @@ def close(common: Any) -> bool:
             print(refusal, file=sys.stderr)  # noqa: T201
         return refusal is None or not strict
     try:
-        lines = run.finish()
+        lines = run.finish(tally)
     except KeyboardInterrupt:
         print(  # noqa: T201
             "scichain: left before everything was committed; the records wait, and the next recorded run takes them in",

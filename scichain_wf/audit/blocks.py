@@ -12,6 +12,7 @@ from typing import Final, cast
 from scichain_wf.audit.certificates import check_certificate
 from scichain_wf.audit.epochs import EpochBook, InForce, epoch_of
 from scichain_wf.audit.forks import check_given_up
+from scichain_wf.audit.manifests import check_manifests
 from scichain_wf.audit.trace import check_traceability
 from scichain_wf.crypto.hashing import Domain
 from scichain_wf.crypto.signing import VerifyKey
@@ -33,6 +34,7 @@ def visit(ledger: RawLedger, summary: Survey, block: StoredBlock, found: Walked)
     check.count()
     check.place()
     check.writer()
+    check_manifests(summary, block, found)
     if block.link.mode is Mode.EPOCH:
         check.epoch()
     else:

@@ -100,6 +100,13 @@ RECORDS: Final[dict[str, Entry]] = {
         "The block was made on the host shown as found; what the records say of the other host is taken on trust.",
         "Nothing, if that host has no agent on purpose; else start one there.",
     ),
+    "run-signature": Entry(
+        "SC-RUN-009",
+        _E,
+        "The end of a run is not signed by the author's key it names",
+        "Somebody stated another's key, or changed what was signed before it was recorded.",
+        "Ask the owner of the key; do not take the run for the author's.",
+    ),
     # --- nodes -------------------------------------------------------------------------------------
     "node-equivocation": Entry(
         "SC-NODE-001",

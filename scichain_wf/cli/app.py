@@ -18,6 +18,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "storage": ("storage", "Run a chain's storage node, for agents on several hosts."),
     "node": ("node", "Run the agent of one slot, on a host where tasks run."),
     "init": ("init", "Make a chain before its first run."),
+    "key": ("key", "Make a key to sign the ends of runs with."),
     "up": ("up", "Start a service that stays, for several runs at a time."),
     "down": ("down", "End it, after everything is committed."),
     "status": ("status", "Show how the chain stands, who serves it, and what waits."),

@@ -18,6 +18,7 @@ _HASH_POLICIES: Final = ("always", "cached", "size-mtime", "off")
 """As `hooks.digests.HashPolicy`, which is a layer above."""
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}\Z")
 _DECIMAL: Final = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?\Z")
+_ORCID: Final = re.compile(r"(?:https?://orcid\.org/)?([0-9]{4}-[0-9]{4}-[0-9]{4}-[0-9]{3}[0-9X])\Z")
 _TRUTH: Final = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 
 
@@ -30,7 +31,11 @@ class Config:
     strict: bool = False
     flush_timeout_s: float = 30.0
     hash_policy: str = "cached"
+    size_mtime_patterns: tuple[str, ...] = ()
+    size_mtime_above_mib: int | None = None
     redact: tuple[str, ...] = ()
+    author: str | None = None
+    author_key: Path | None = None
     interface: str = "127.0.0.1"
     port_range: str | None = None
     metrics_dir: Path | None = None
@@ -79,6 +84,21 @@ def _trust_root(value: object, _directory: Path) -> str:
     return value
 
 
+def _author(value: object, _directory: Path) -> str:
+    """A name as it is, an ORCID iD as its address; a mistyped one is noticed by its check digit (ISO 7064, 11-2)."""
+    if not isinstance(value, str) or not 0 < len(value) <= limits.NAME_CHARS_MAX or not value.isprintable():
+        raise ValueError
+    found = _ORCID.match(value)
+    if found is None:
+        return value
+    total = 0
+    for digit in (digits := found[1].replace("-", ""))[:15]:
+        total = (total + int(digit)) * 2
+    if digits[15] != "0123456789X"[(12 - total % 11) % 11]:
+        raise ValueError
+    return f"https://orcid.org/{found[1]}"
+
+
 def _interface(value: object, _directory: Path) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= limits.NAME_CHARS_MAX:
         raise ValueError
@@ -110,7 +130,7 @@ def _hash_policy(value: object, _directory: Path) -> str:
 
 
 def _patterns(value: object, _directory: Path) -> tuple[str, ...]:
-    if not isinstance(value, list) or len(value) > limits.REDACT_PATTERNS_MAX:
+    if not isinstance(value, list) or len(value) > limits.PATTERNS_MAX:
         raise TypeError
     if not all(isinstance(pattern, str) and 3 <= len(pattern) <= limits.NAME_CHARS_MAX for pattern in value):
         raise ValueError
@@ -182,12 +202,42 @@ SETTINGS: Final = (
         str,
     ),
     Setting(
+        "size_mtime_patterns",
+        f"an array of at most {limits.PATTERNS_MAX} patterns, each of 3 to {limits.NAME_CHARS_MAX} characters",
+        "Files and directories of which only size and time are recorded although `hash_policy` reads others: shell "
+        "patterns over the path as the workflow spells it, or over its last part (`*.fastq.gz`, `raw/*`). In the "
+        "environment patterns are separated by commas.",
+        _patterns,
+        _patterns_of,
+    ),
+    Setting(
+        "size_mtime_above_mib",
+        "a number of mebibytes from 1",
+        "Files of more than so many mebibytes are recorded by size and time only. Default: none, of whatever size.",
+        _number(1, limits.INTEGER_MAX >> 20, int),
+        _integer_of,
+    ),
+    Setting(
         "redact",
-        f"an array of at most {limits.REDACT_PATTERNS_MAX} patterns, each of 3 to {limits.NAME_CHARS_MAX} characters",
+        f"an array of at most {limits.PATTERNS_MAX} patterns, each of 3 to {limits.NAME_CHARS_MAX} characters",
         "What is replaced by `[redacted]` in recorded commands and parameters, beside what usually is a secret. `*` "
         "stands for anything but blanks and quotes. In the environment patterns are separated by commas.",
         _patterns,
         _patterns_of,
+    ),
+    Setting(
+        "author",
+        f"an ORCID iD (`0000-0002-1825-0097`), or a name of at most {limits.NAME_CHARS_MAX} characters",
+        "In whose name runs are recorded. Default: nobody's; the user name is recorded in any case.",
+        _author,
+        str,
+    ),
+    Setting(
+        "author_key",
+        "the path of a key file",
+        "File of the key that signs the end of each run (`scichain-wf key FILE` makes one). Default: none.",
+        _path,
+        str,
     ),
     Setting(
         "interface",

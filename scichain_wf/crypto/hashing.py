@@ -33,6 +33,7 @@ class Domain(Enum):
     KEY = "key"
     ANNOTATIONS = "annotations"
     REASONS = "reasons"
+    MANIFEST = "manifest"
 
     def __init__(self, name: str) -> None:
         """Keep the prefix on the member: reading an attribute is cheaper than looking an Enum up in a dict."""

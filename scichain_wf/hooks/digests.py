@@ -23,12 +23,18 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from scichain_wf import filehash, limits
 from scichain_wf.filehash import FileDigest, Identity
+from scichain_wf.model.canonical import JsonObject
+
+if TYPE_CHECKING:
+    from scichain_wf.config import Config
 
 _KEY: Final = struct.Struct(">QQQqq")
 _ENTRY: Final = struct.Struct(">40s32sI4x")
@@ -48,6 +54,51 @@ class HashPolicy(StrEnum):
     """Nothing: size and time only; the record says `unhashed` and `policy: size-mtime`."""
     OFF = "off"
     """Nothing; the record says `unhashed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hashing:
+    """Which policy holds for which file.
+
+    Attributes:
+        policy: of every file that no exception is made for.
+        size_mtime_patterns: of these only size and time are recorded: shell patterns over the path as the workflow
+            spells it, or over its last part.
+        size_mtime_above_mib: the same for files of more mebibytes; None: for none.
+    """
+
+    policy: HashPolicy = HashPolicy.CACHED
+    size_mtime_patterns: tuple[str, ...] = ()
+    size_mtime_above_mib: int | None = None
+
+    @classmethod
+    def configured(cls, config: Config, policy: HashPolicy | None = None) -> Hashing:
+        """As configured; `policy`, if given, in place of the configured one."""
+        policy = policy or HashPolicy(config.hash_policy)
+        return cls(policy, config.size_mtime_patterns, config.size_mtime_above_mib)
+
+    def of(self, path: str | bytes, status: os.stat_result) -> HashPolicy:
+        """The policy for what is at `path`; the size counts for regular files only."""
+        if self.policy in (HashPolicy.SIZE_MTIME, HashPolicy.OFF):
+            return self.policy
+        mib_max = self.size_mtime_above_mib
+        if mib_max is not None and stat.S_ISREG(status.st_mode) and status.st_size > mib_max << 20:
+            return HashPolicy.SIZE_MTIME
+        if self.size_mtime_patterns:
+            spelled = os.fsdecode(path)
+            names = spelled, os.path.basename(spelled.rstrip("/"))
+            if any(fnmatchcase(name, pattern) for pattern in self.size_mtime_patterns for name in names):
+                return HashPolicy.SIZE_MTIME
+        return self.policy
+
+    def value(self) -> JsonObject:
+        """As recorded with the run."""
+        value: JsonObject = {"hash": self.policy.value}
+        if self.size_mtime_patterns:
+            value["size_mtime_patterns"] = [*self.size_mtime_patterns]
+        if self.size_mtime_above_mib is not None:
+            value["size_mtime_above_mib"] = self.size_mtime_above_mib
+        return value
 
 
 def shared_table(host: str) -> Path | None:

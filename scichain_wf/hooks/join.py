@@ -15,7 +15,7 @@ from typing import Final
 from scichain_wf.client.outbox import outbox_directory
 from scichain_wf.errors import LedgerError
 from scichain_wf.hooks.artifacts import Artifacts
-from scichain_wf.hooks.digests import Digests, HashPolicy, shared_table
+from scichain_wf.hooks.digests import Digests, Hashing, shared_table
 from scichain_wf.hooks.naming import Naming
 from scichain_wf.hooks.recorder import Recorder
 from scichain_wf.model.text import digest_bytes
@@ -29,7 +29,7 @@ _TRUST_ROOT: Final = re.compile(rb"scichain-wf-trust-root-v1 (sha256:[0-9a-f]{64
 
 
 def join_run(
-    run: bytes, chain_dir: Path, directory: Path, hash_policy: HashPolicy = HashPolicy.CACHED, root: str = ""
+    run: bytes, chain_dir: Path, directory: Path, hashing: Hashing | None = None, root: str = ""
 ) -> tuple[Recorder, Artifacts, str]:
     """What records the tasks of `run` in this process, and the user's name.
 
@@ -37,7 +37,7 @@ def join_run(
         run: its id.
         chain_dir: directory of its chain.
         directory: where relative paths start here.
-        hash_policy: how much of files is read.
+        hashing: how much of files is read.
         root: value of ROOT_VARIABLE: what the run calls its directory, which has the same name on every host.
 
     Raises:
@@ -49,7 +49,7 @@ def join_run(
     recorder = Recorder(chain, RunId(run), outboxes, chain_dir / "spool")
     naming = Naming([directory], handed_over=root)
     digests = Digests(shared_table(naming.host))
-    return recorder, Artifacts(naming, recorder.problem, hash_policy, digests), user_name()
+    return recorder, Artifacts(naming, recorder.problem, hashing, digests), user_name()
 
 
 def user_name() -> str:

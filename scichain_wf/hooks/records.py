@@ -43,12 +43,14 @@ class TaskFacts:
     """What an engine's adapter knows of one attempt of one task, before it is made to fit a record.
 
     `task` names the task within its run (see `task_key`); times are microseconds since 1970; `code_digest` is 32
-    bytes; `command` is what a shell was given, `arguments` what a program was. Fields left at None are not recorded.
+    bytes; `submission` numbers the engine's own processes for it where each counts attempts anew; `command` is what a
+    shell was given, `arguments` what a program was. Fields left at None are not recorded.
     """
 
     name: str
     task: str
     attempt: int = 1
+    submission: int | None = None
     started_us: int = 0
     ended_us: int = 0
     status: TaskStatus = TaskStatus.OK
@@ -94,8 +96,9 @@ def run_start_body(
     workflow: JsonObject | None,
     settings: Mapping[str, object],
     redaction: Redaction = USUAL,
+    author: str | None = None,
 ) -> JsonObject:
-    """A run begins: under which roots, from which workflow file, by which command line."""
+    """A run begins: under which roots, from which workflow file, by which command line, in whose name."""
     fitting = Fitting(redaction)
     body: JsonObject = {
         "engine": engine.value(),
@@ -107,11 +110,20 @@ def run_start_body(
     }
     if workflow is not None:
         body["workflow"] = workflow
+    if author is not None:
+        body["author"] = name(author)
     return body
 
 
 def intent_body(
-    engine: Engine, rule: str, task: str, attempt: int, outputs: Sequence[str], node: str, started_us: int
+    engine: Engine,
+    rule: str,
+    task: str,
+    attempt: int,
+    outputs: Sequence[str],
+    node: str,
+    started_us: int,
+    submission: int | None = None,
 ) -> JsonObject:
     """A task is about to run and may leave these outputs."""
     body: JsonObject = {
@@ -123,6 +135,8 @@ def intent_body(
         "node": node,
         "started_us": started_us,
     }
+    if submission is not None:
+        body["submission"] = submission
     return _with_scheduler(body)
 
 
@@ -142,6 +156,8 @@ def task_body(engine: Engine, facts: TaskFacts, node: str, user: str, redaction:
         "ended_us": max(facts.started_us, facts.ended_us),
         "status": facts.status.value,
     }
+    if facts.submission is not None:
+        body["submission"] = facts.submission
     if facts.wildcards:
         body["wildcards"] = fitting.free("wildcards", dict(facts.wildcards))
     if facts.params:
@@ -171,11 +187,20 @@ def task_body(engine: Engine, facts: TaskFacts, node: str, user: str, redaction:
     return _with_scheduler(body)
 
 
-def run_end_body(status: str, ended_us: int, tasks: int, intents: int, tally: Mapping[str, int] | None) -> JsonObject:
-    """The manifest of a run: how many records there are to find, and what the engine itself counted."""
+def run_end_body(
+    status: str,
+    ended_us: int,
+    tasks: int,
+    intents: int,
+    tally: Mapping[str, int] | None,
+    missing: Sequence[str] = (),
+) -> JsonObject:
+    """The manifest of a run: how many records there are to find, what the engine itself counted, and what it misses."""
     body: JsonObject = {"status": status, "ended_us": ended_us, "counts": {"task": tasks, "intent": intents}}
     if tally is not None:
         body["tally"] = dict(tally)
+    if missing:
+        body["missing"] = [*missing[: limits.MISSING_TASKS_MAX]]
     return body
 
 

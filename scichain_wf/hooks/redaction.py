@@ -81,8 +81,8 @@ class Redaction:
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         self._own = [re.compile(_translated(pattern)) for pattern in patterns]
-        if len(self._own) > limits.REDACT_PATTERNS_MAX:
-            raise ConfigError(f"{len(self._own)} patterns to redact: allowed are {limits.REDACT_PATTERNS_MAX}")
+        if len(self._own) > limits.PATTERNS_MAX:
+            raise ConfigError(f"{len(self._own)} patterns to redact: allowed are {limits.PATTERNS_MAX}")
 
     def text(self, text: str) -> str:
         """`text` with `[redacted]` in the place of each secret."""

@@ -21,7 +21,7 @@ from scichain_wf.config.settings import BY_NAME
 from scichain_wf.errors import ConfigError, SubmissionError
 from scichain_wf.hooks.artifacts import Artifact, Artifacts
 from scichain_wf.hooks.closing import not_recorded_line, problem_lines
-from scichain_wf.hooks.digests import HashPolicy
+from scichain_wf.hooks.digests import Hashing, HashPolicy
 from scichain_wf.hooks.environment import python_environment
 from scichain_wf.hooks.join import CHAIN_VARIABLE, ROOT_VARIABLE, RUN_VARIABLE, join_run
 from scichain_wf.hooks.recorder import Recorder
@@ -154,7 +154,11 @@ class Run:
         except ValueError:
             raise SubmissionError(f"{RUN_VARIABLE} is not the id of a run: {run!r:.80}") from None
         self.recorder, self.artifacts, self.user = join_run(
-            identity, Path(chain_dir), Path.cwd(), self._policy or HashPolicy.CACHED, os.environ.get(ROOT_VARIABLE, "")
+            identity,
+            Path(chain_dir),
+            Path.cwd(),
+            Hashing(self._policy or HashPolicy.CACHED),
+            os.environ.get(ROOT_VARIABLE, ""),
         )
         return True
 
@@ -169,10 +173,12 @@ class Run:
             nodes=self._nodes or config.nodes,
             command=self._command,
             settings={"strict": self.strict, **python_environment()},
-            hash_policy=self._policy or HashPolicy(config.hash_policy),
+            hashing=Hashing.configured(config, self._policy),
             redaction=self.redaction,
             flush_timeout_s=config.flush_timeout_s,
             metrics_dir=config.metrics_dir,
+            author=config.author,
+            author_key=config.author_key,
         )
         session = self._session = RunSession.start(plan, may_spool=not self.strict)
         self.recorder, self.artifacts, self.user = session.recorder, session.artifacts, session.user

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -23,18 +23,21 @@ from typing import TYPE_CHECKING, Self
 from scichain_wf.errors import LedgerCorrupt, LedgerError, PeerError, ScichainError
 from scichain_wf.hooks.artifacts import Artifacts
 from scichain_wf.hooks.closing import Progress, closing_line, detour_lines, problem_lines, spooled_line, verify_command
-from scichain_wf.hooks.digests import Digests, HashPolicy, shared_table
+from scichain_wf.hooks.completeness import missing_line, recorded_tasks
+from scichain_wf.hooks.digests import Digests, Hashing, shared_table
 from scichain_wf.hooks.join import read_trust_root, user_name
 from scichain_wf.hooks.naming import Naming
 from scichain_wf.hooks.recorder import Delivery, Recorder, new_run_id
 from scichain_wf.hooks.records import Engine, run_end_body, run_start_body
 from scichain_wf.hooks.redaction import USUAL, Redaction
+from scichain_wf.model import manifest
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.canonical import JsonObject
 
 if TYPE_CHECKING:
     from scichain_wf.client.service import Service
     from scichain_wf.client.standing import Joined
+    from scichain_wf.crypto.signing import SigningKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +52,12 @@ class RunPlan:
         workflow: path of the workflow's main file, if it is a local file.
         command: the command line.
         settings: what else configures the recording.
-        hash_policy: how much of files is read.
+        hashing: how much of files is read.
         redaction: what is taken for a secret.
         launched_from: where the user's shell is, for commands in messages.
         flush_timeout_s: how long the end of the run waits for its commits.
+        author: in whose name it is recorded.
+        author_key: file of the key that signs the run's end.
     """
 
     engine: Engine
@@ -62,11 +67,13 @@ class RunPlan:
     workflow: str | None = None
     command: Sequence[str] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
-    hash_policy: HashPolicy = HashPolicy.CACHED
+    hashing: Hashing = field(default_factory=Hashing)
     redaction: Redaction = USUAL
     launched_from: Path = field(default_factory=Path.cwd)
     flush_timeout_s: float = 30.0
     metrics_dir: Path | None = None
+    author: str | None = None
+    author_key: Path | None = None
 
     @property
     def verify_command(self) -> str:
@@ -89,11 +96,12 @@ class RunSession:
         self.recorder = recorder
         self.naming = Naming([plan.directory])
         digests = Digests(shared_table(self.naming.host))
-        self.artifacts = Artifacts(self.naming, self.recorder.problem, plan.hash_policy, digests)
+        self.artifacts = Artifacts(self.naming, self.recorder.problem, plan.hashing, digests)
         self.user = user_name()
         self._service = service
         self._refusal = refusal
         self.complete = False
+        self._author_key = self._load_author_key()
         self.recorder.emit(Kind.RUN_START, self._run_start())
 
     @classmethod
@@ -127,13 +135,16 @@ class RunSession:
             return cls(plan, None, Recorder(chain, run, (), plan.chain_dir / "spool"), str(refusal))
         return cls(plan, running, Recorder(running.chain, run, running.outboxes, running.spool))
 
-    def finish(self, status: str, tally: Mapping[str, int] | None, *, alone: bool = True) -> list[str]:
+    def finish(
+        self, status: str, tally: Mapping[str, int] | None, *, alone: bool = True, expected: Collection[str] = ()
+    ) -> list[str]:
         """Record that the run ended, wait until everything is committed, stop the service.
 
         Args:
             status: `ok`, `failed` or `interrupted`.
             tally: what the engine counted: planned, finished, failed.
             alone: whether this process recorded every task itself; if not, the chain is asked how many there are.
+            expected: keys of tasks that the engine says it ran and that this process did not record.
 
         Returns:
             Lines for the user; the last one is the closing line if everything could be committed.
@@ -142,7 +153,11 @@ class RunSession:
         tasks, intents = recorder.count(Kind.TASK), recorder.count(Kind.INTENT)
         if not alone:
             tasks, intents = self._count_all(tasks, intents)
-        recorder.emit(Kind.RUN_END, run_end_body(status, time.time_ns() // 1_000, tasks, intents, tally))
+        missing = self._missing(expected, alone)
+        body = run_end_body(status, time.time_ns() // 1_000, tasks, intents, tally, missing)
+        if self._author_key is not None:
+            body = manifest.sign(self._author_key, recorder.chain, recorder.run, body)
+        recorder.emit(Kind.RUN_END, body)
         if self._service is None:
             spooled = recorder.count_all(Delivery.SPOOL)
             spool, command = self.plan.chain_dir / "spool", self.plan.verify_command
@@ -152,6 +167,26 @@ class RunSession:
         self.complete = self._service is not None and not recorder.problems
         detour = detour_lines(recorder.count_all(Delivery.SPOOL), recorder.detour)
         return problem_lines(recorder.problems) + detour + closing
+
+    def _missing(self, expected: Collection[str], alone: bool) -> list[str]:
+        """Those of `expected` that left no record, which is a problem."""
+        if not expected or (self._service is None and not alone):  # others' records wait in the spool: nobody can tell
+            return []
+        missing = sorted(expected if alone else set(expected) - recorded_tasks(self.plan.chain_dir, self.recorder.run))
+        if missing:
+            self.recorder.problem(missing_line(missing))
+        return missing
+
+    def _load_author_key(self) -> SigningKey | None:
+        if self.plan.author_key is None:
+            return None
+        from scichain_wf import keystore
+
+        try:
+            return keystore.load(self.plan.author_key)
+        except ScichainError as error:
+            self.recorder.problem(f"the run's end is not signed: {error}")
+            return None
 
     def _count_all(self, tasks: int, intents: int) -> tuple[int, int]:
         """Tasks and intents of all processes of the run, as far as they have arrived; at least our own."""
@@ -192,8 +227,8 @@ class RunSession:
                 workflow = {name: found.value[name] for name in ("uri", "digest") if name in found.value}
         chain_dir = os.path.realpath(os.fsencode(plan.chain_dir))
         roots = [root.value(chain_dir) for root in self.naming.roots]
-        settings = {"nodes": plan.nodes, "hash": plan.hash_policy.value, **plan.settings}
+        settings = {"nodes": plan.nodes, **plan.hashing.value(), **plan.settings}
         now_us = time.time_ns() // 1_000
         return run_start_body(
-            plan.engine, roots, self.user, now_us, plan.command, workflow, settings, plan.redaction
+            plan.engine, roots, self.user, now_us, plan.command, workflow, settings, plan.redaction, plan.author
         )

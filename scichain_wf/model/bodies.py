@@ -184,6 +184,8 @@ RUN_END: Final = Record(
     {
         # What the engine itself says it ran, to be held against what was recorded.
         "tally": Record({"planned": COUNT, "finished": COUNT, "failed": COUNT}),
+        # Tasks that the engine says it ran and that had left no record when the run ended, the first of them.
+        "missing": Array(NAME, limits.MISSING_TASKS_MAX),
         "author_signature": Record({"key": PUBLIC_KEY, "signature": SIGNATURE}),
     },
 )

@@ -2,66 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.kitchen import kitchen
 from tests.e2e.workflows import UNQUOTED, Project, closing, simple_project
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install 'scichain-wf[snakemake]'")
 
-MAIN = """
-rule all:
-    input: "out/report.txt"
-
-rule split:
-    input: "data/in.txt"
-    output: "out/{part}.part"
-    params: n=3, rate=0.5, api_token="s3cr3t"
-    threads: 2
-    shell: "grep {wildcards.part} {input} > {output}"
-
-rule count:
-    input: "out/{part}.part"
-    output: temp("out/{part}.count")
-    run:
-        with open(output[0], "w") as f:
-            f.write(str(len(open(input[0]).read())))
-
-rule folder:
-    output: directory("out/folder")
-    shell: "mkdir {output} && echo hi > {output}/x"
-
-rule flag:
-    input: "out/folder"
-    output: touch("out/flag")
-
-rule report:
-    input: counts=expand("out/{part}.count", part=["a", "b"]), folder="out/folder", flag="out/flag"
-    output: "out/report.txt"
-    script: "report.py"
-"""
-REPORT = 'open(snakemake.output[0], "w").write("".join(open(f).read() for f in snakemake.input.counts))\n'
-
-
-def main_project(directory: Path) -> Project:
-    project = Project(directory, MAIN)
-    project.write("data/in.txt", "a\nb\nab\n")
-    project.write("report.py", REPORT)
-    return project
+NODES, FILES = "3", 10_000
+CACHED = ("--cache", "cached")
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, subprocess.CompletedProcess[str]]:
     if " " in sys.executable:
         pytest.skip(UNQUOTED)
-    project = main_project(tmp_path_factory.mktemp("work flow"))
-    return project, project.snakemake("--logger-scichain-nodes", "3")
+    project = kitchen(tmp_path_factory.mktemp("work flow"), FILES)
+    project.variables["SNAKEMAKE_OUTPUT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    project.write("scichain.toml", "size_mtime_above_mib = 1024\n")
+    return project, project.snakemake("--logger-scichain-nodes", NODES, *CACHED)
 
 
 def by_name(tasks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -74,47 +42,78 @@ def test_three_agents_agree_and_the_closing_line_says_so(
     _, result = recorded
     assert result.returncode == 0, result.stderr
     tasks, transactions, quorum, poet, spool, voters, _ = closing(result).groups()
-    assert (tasks, transactions) == ("7", "16")  # seven intents and tasks, the run's start and end
-    assert int(quorum) + int(poet) + int(spool) == 16
+    assert (tasks, transactions) == ("27", "56")  # as many intents, the run's start and end
+    assert int(quorum) + int(poet) + int(spool) == 56
     assert int(quorum) > 0
     assert [voter.split(" (")[0] for voter in voters.split(", ")] == ["slot 1", "slot 2", "slot 3"]
     assert "Traceback" not in result.stderr
+    assert "provenance is incomplete" not in result.stderr
 
 
-def test_every_kind_of_job_is_recorded_with_what_it_read_and_made(
+def test_every_attempt_of_every_kind_of_job_has_exactly_one_record(
     recorded: tuple[Project, subprocess.CompletedProcess[str]],
 ) -> None:
     [run] = recorded[0].runs()
-    assert run["status"] == "ok"
-    assert run["tally"] == {"planned": 7, "finished": 7, "failed": 0}
-    tasks = by_name(run["tasks"])
-    assert sorted(tasks) == [
-        "count[part=a]",
-        "count[part=b]",
-        "flag",
-        "folder",
-        "report",
-        "split[part=a]",
-        "split[part=b]",
-    ]
-    split, count, report = tasks["split[part=a]"], tasks["count[part=a]"], tasks["report"]
-    assert {task["status"] for task in tasks.values()} == {"ok"}
-    assert split["wildcards"] == {"part": "a"}
-    assert split["params"] == {"n": 3, "rate": "0.5", "api_token": "[redacted]"}
-    assert split["redacted"] == ["params"]
-    assert split["command"] == "grep a data/in.txt > out/a.part"
-    assert (split["threads"], split["exit_status"], split["attempt"]) == (2, 0, 1)
-    assert [task["code"]["kind"] for task in (split, count, report)] == ["shell", "run", "script"]
-    assert all("digest" in task["code"] for task in (split, count, report))
-    assert [item["origin"] for item in split["inputs"]] == ["source"]
-    assert [item["origin"] for item in count["inputs"]] == ["task:split[part=a]"]
-    assert [item["role"] for item in report["inputs"]] == ["counts[0]", "counts[1]", "folder", "flag"]
-    states = {task: [item["state"] for item in tasks[task]["outputs"]] for task in tasks}
-    assert states["count[part=a]"] == ["temporary"]
-    assert states["folder"] == ["directory"]
-    assert states["flag"] == ["file"]
-    made = {item["uri"]: item["digest"] for task in tasks.values() for item in task["outputs"]}
-    assert all(made[item["uri"]] == item["digest"] for item in report["inputs"])
+    assert (run["status"], run["tally"]) == ("ok", {"planned": 26, "finished": 26, "failed": 0})
+    attempts = Counter((task["task"], task["attempt"], task["status"]) for task in run["tasks"])
+    once = (
+        "asked bare cached count[part=a] first flag folder huge kept linked logged[part=a] many named noted odd report "
+        "scatter second server shadowed sink source updated work[i=2] wrapped"
+    )
+    assert attempts == Counter(
+        [*((name, 1, "ok") for name in once.split()), ("work[i=1]", 1, "failed"), ("work[i=1]", 2, "ok")]
+    )
+
+
+def test_what_each_job_was_given_and_how_it_ended(recorded: tuple[Project, subprocess.CompletedProcess[str]]) -> None:
+    project = recorded[0]
+    tasks = by_name(project.tasks())
+    logged = tasks["logged[part=a]"]
+    assert logged["wildcards"] == {"part": "a"}
+    assert logged["params"] == {"n": 3, "rate": "0.5", "api_token": "[redacted]"}
+    assert logged["redacted"] == ["params"]
+    assert logged["command"] == "echo found >> logs/a.log; grep a data/in.txt > made/a.part"
+    assert (logged["threads"], logged["exit_status"], logged["attempt"]) == (2, 0, 1)
+    assert (tasks["server"]["exit_status"], "error" in tasks["server"]) == (-15, False)
+    kinds = {name: tasks[name]["code"]["kind"] for name in ("bare", "count[part=a]", "report", "noted", "wrapped")}
+    assert list(kinds.values()) == ["shell", "run", "script", "notebook", "wrapper"]
+    for name, file in (("report", "report.py"), ("noted", "note.ipynb"), ("wrapped", "wrapper/wrapper.py")):
+        content = (project.directory / file).read_bytes()
+        assert tasks[name]["code"]["digest"] == "sha256:" + hashlib.sha256(content).hexdigest()
+    assert "code" not in tasks["flag"]
+
+
+def test_what_each_job_read_and_made(recorded: tuple[Project, subprocess.CompletedProcess[str]]) -> None:
+    project = recorded[0]
+    tasks = by_name(project.tasks())
+    made = {name: [(item["role"], item["state"]) for item in task["outputs"]] for name, task in tasks.items()}
+    assert made["logged[part=a]"] == [("0", "file"), ("log:0", "file"), ("benchmark", "file")]
+    assert made["shadowed"] == [("0", "file"), ("log:0", "file")]
+    assert made["count[part=a]"] == [("0", "temporary")]
+    assert made["folder"] == made["many"] == made["odd"] == [("0", "directory")]
+    assert made["scatter"] == [("0", "directory"), ("0/", "file"), ("0/", "file")]
+    assert made["source"] == made["server"] == [("0", "pipe")]
+    assert made["huge"] == [("0", "unhashed")]
+    assert made["flag"] == made["kept"] == made["updated"] == [("0", "file")]
+    assert tasks["huge"]["outputs"][0]["policy"] == "size-mtime"
+    assert tasks["huge"]["outputs"][0]["size_bytes"] == 10 << 30
+    assert tasks["many"]["outputs"][0]["files"] == FILES
+    assert tasks["shadowed"]["outputs"][0]["uri"].endswith("/made/shadowed")
+    origins = {
+        name: [(item["role"], item["state"], item.get("origin")) for item in task["inputs"]]
+        for name, task in tasks.items()
+    }
+    assert origins["logged[part=a]"] == [("reads", "file", "source")]
+    assert origins["count[part=a]"] == [("0", "file", "task:logged[part=a]")]
+    assert origins["report"] == [("counts[0]", "file", "task:count[part=a]")]
+    assert origins["sink"] == [("0", "pipe", "task:source")]
+    assert origins["asked"] == [("0", "pipe", "task:server")]
+    assert origins["work[i=1]"] == origins["work[i=2]"] == [("0", "file", "task:scatter")]
+    assert origins["flag"] == [("0", "directory", "task:folder")]
+    assert ["unstable" in item for item in tasks["bare"]["inputs"]] == [False, True]  # the job itself wrote to it
+    digests = {item["uri"]: item["digest"] for task in tasks.values() for item in task["outputs"] if "digest" in item}
+    read = [item for task in tasks.values() for item in task["inputs"] if item.get("origin", "").startswith("task:")]
+    assert all(digests[item["uri"]] == item["digest"] for item in read if item["state"] != "pipe")
 
 
 def test_changed_file_is_named_and_a_restored_one_verifies(
@@ -124,30 +123,67 @@ def test_changed_file_is_named_and_a_restored_one_verifies(
     clean = project.scichain("verify")
     assert clean.returncode == 0, clean.stdout + clean.stderr
     assert clean.stdout.startswith("VERIFIED (self-recorded: one principal)")
-    report = project.directory / "out" / "report.txt"
+    report = project.directory / "made" / "report"
     content, status = report.read_bytes(), report.stat()
     report.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     os.utime(report, ns=(status.st_atime_ns, status.st_mtime_ns))
-    for arguments in (["verify"], ["verify", "out/report.txt"]):
+    for arguments in (["verify"], ["verify", "made/report"]):
         failed = project.scichain(*arguments)
         assert failed.returncode == 1
         assert failed.stdout.startswith("FAILED")
-        assert "out/report.txt" in failed.stdout
+        assert "made/report" in failed.stdout
         assert "report, run " in failed.stdout
-    assert project.scichain("verify", "out/a.part").returncode == 0
+    assert project.scichain("verify", "made/a.part").returncode == 0
     report.write_bytes(content)
     assert project.verdict() == 0
 
 
 def test_file_inside_a_recorded_directory_is_missed(recorded: tuple[Project, subprocess.CompletedProcess[str]]) -> None:
     project = recorded[0]
-    inside = project.directory / "out" / "folder" / "x"
+    inside = project.directory / "made" / "folder" / "x"
     content = inside.read_bytes()
     inside.unlink()
     failed = project.scichain("verify")
     inside.write_bytes(content)
     assert failed.returncode == 1
-    assert "out/folder" in failed.stdout
+    assert "made/folder" in failed.stdout
+
+
+def test_cache_hit_is_no_run_and_what_is_updated_is_an_input_too(
+    recorded: tuple[Project, subprocess.CompletedProcess[str]],
+) -> None:
+    project = recorded[0]
+    before = by_name(project.tasks())
+    (project.directory / "made" / "cached").unlink()
+    project.write("data/in.txt", "another\n")
+    result = project.snakemake(*CACHED, "--", "made/cached", "made/updated")
+    assert result.returncode == 0, result.stderr
+    tasks = by_name(project.tasks())
+    assert sorted(tasks) == ["cached", "updated"]
+    assert tasks["cached"]["status"] == "cached"
+    assert "exit_status" not in tasks["cached"]
+    assert [item["state"] for item in tasks["cached"]["outputs"]] == ["cached"]
+    earlier = tasks["updated"]["inputs"][-1]
+    assert earlier["digest"] == before["updated"]["outputs"][0]["digest"]
+    assert tasks["updated"]["outputs"][0]["digest"] != earlier["digest"]
+    assert project.verdict() == 0
+
+
+def test_touched_outputs_are_recorded_as_touched_and_as_no_run(
+    recorded: tuple[Project, subprocess.CompletedProcess[str]],
+) -> None:
+    project = recorded[0]
+    project.write("data/with space", "another\n")
+    result = project.snakemake("--touch", "made/ünï code")
+    assert result.returncode == 0, result.stderr
+    closing(result)
+    run = project.runs()[-1]
+    assert run["transactions"] == {"run-start": 1, "task": 1, "run-end": 1}
+    [task] = run["tasks"]
+    assert (task["task"], task["status"], task["inputs"]) == ("named", "touched", [])
+    assert [item["state"] for item in task["outputs"]] == ["touched"]
+    assert "digest" in task["outputs"][0]
+    assert project.verdict() == 0
 
 
 def test_up_to_date_workflow_adds_nothing_and_a_changed_input_a_new_version(tmp_path: Path) -> None:
@@ -183,67 +219,6 @@ def test_odd_file_names_are_recorded_and_verified(tmp_path: Path) -> None:
     failed = project.scichain("verify")
     assert failed.returncode == 1
     assert "\x1b" not in failed.stdout
-
-
-def test_pipes_and_groups_are_recorded_without_being_opened(tmp_path: Path) -> None:
-    project = Project(
-        tmp_path,
-        'rule all:\n    input: "out"\n'
-        'rule source:\n    output: pipe("stream")\n    shell: "seq 5 > {output}"\n'
-        'rule sink:\n    input: "stream"\n    output: "out"\n    shell: "wc -l < {input} > {output}"\n',
-    )
-    result = project.snakemake()
-    assert result.returncode == 0, result.stderr
-    tasks = by_name(project.tasks())
-    assert tasks["source"]["outputs"][0]["state"] == tasks["sink"]["inputs"][0]["state"] == "pipe"
-    assert "digest" not in tasks["sink"]["inputs"][0]
-    assert tasks["sink"]["outputs"][0]["state"] == "file"
-    assert project.verdict() == 0
-
-
-@pytest.mark.skipif(" " in sys.executable, reason=UNQUOTED)
-def test_checkpoint_shadow_and_protected_outputs_are_recorded(tmp_path: Path) -> None:
-    project = Project(
-        tmp_path,
-        """
-def parts(wildcards):
-    folder = checkpoints.scatter.get().output[0]
-    return [f"done/{name}" for name in sorted(os.listdir(folder)) if not name.startswith(".")]
-
-rule all:
-    input: parts, "shadowed", "kept"
-
-checkpoint scatter:
-    output: directory("parts")
-    shell: "mkdir {output}; for i in 1 2; do echo $i > {output}/$i; done"
-
-rule work:
-    input: "parts/{i}"
-    output: "done/{i}"
-    params: size=lambda wildcards, input: os.path.getsize(input[0])
-    shell: "cp {input} {output}"
-
-rule shadowed:
-    output: "shadowed"
-    shadow: "minimal"
-    shell: "touch junk; echo s > {output}"
-
-rule kept:
-    output: protected(ensure("kept", non_empty=True))
-    shell: "echo k > {output}"
-""",
-    )
-    result = project.snakemake()
-    assert result.returncode == 0, result.stderr
-    [run] = project.runs()
-    tasks = by_name(run["tasks"])
-    assert sorted(tasks) == ["kept", "scatter", "shadowed", "work[i=1]", "work[i=2]"]
-    assert run["tally"] == {"planned": 5, "finished": 5, "failed": 0}
-    assert tasks["work[i=1]"]["params"] == {"size": 2}
-    assert "origin" not in tasks["work[i=1]"]["inputs"][0]  # inside a directory that a job declared
-    assert tasks["shadowed"]["outputs"][0]["uri"].endswith("/shadowed")
-    assert all("digest" in task["outputs"][0] for task in tasks.values())
-    assert project.verdict() == 0
 
 
 def test_executor_can_be_chosen_by_name(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_each_retry_is_an_attempt_of_its_own(tmp_path: Path) -> None:
     assert project.verdict() == 0
 
 
-@pytest.mark.parametrize("arguments", [["--dry-run"], ["--unlock"], ["--summary"], ["--lint"], ["--touch"]])
+@pytest.mark.parametrize("arguments", [["--dry-run"], ["--unlock"], ["--summary"], ["--lint"]])
 def test_what_runs_no_job_leaves_no_chain(tmp_path: Path, arguments: list[str]) -> None:
     project = simple_project(tmp_path)
     project.write("out.txt", "x\n")

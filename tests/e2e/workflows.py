@@ -30,10 +30,11 @@ rule make:
 
 
 class Project:
-    """A workflow's directory."""
+    """A workflow's directory; `variables` are set for what is run in it."""
 
     def __init__(self, directory: Path, snakefile: str) -> None:
         self.directory = directory
+        self.variables: dict[str, str] = {}
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "Snakefile").write_text(snakefile, encoding="utf-8")
 
@@ -51,11 +52,11 @@ class Project:
 
     def snakemake(self, *arguments: str, logger: bool = True) -> subprocess.CompletedProcess[str]:
         """Run it to its end; its standard error holds the log and the closing line."""
-        return _run(self.command(*arguments, logger=logger), self.directory)
+        return _run(self.command(*arguments, logger=logger), self.directory, self.variables)
 
     def scichain(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run our command line in the project."""
-        return _run([sys.executable, "-m", "scichain_wf", *arguments], self.directory)
+        return _run([sys.executable, "-m", "scichain_wf", *arguments], self.directory, self.variables)
 
     def verdict(self) -> int:
         """Exit code of `verify`."""
@@ -82,7 +83,8 @@ class Project:
 def environment() -> dict[str, str]:
     """This process's, without what would configure scichain-wf or colour its output."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SCICHAIN_", "SNAKEMAKE_"))}
-    return kept | {"NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"  # programs of this environment
+    return kept | {"NO_COLOR": "1", "PYTHONIOENCODING": "utf-8", "PATH": beside}
 
 
 def closing(result: subprocess.CompletedProcess[str]) -> re.Match[str]:
@@ -94,11 +96,11 @@ def closing(result: subprocess.CompletedProcess[str]) -> re.Match[str]:
     return found
 
 
-def _run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], directory: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
         cwd=directory,
-        env=environment(),
+        env=environment() | variables,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",

@@ -13,7 +13,10 @@ from scichain_wf import audit
 from scichain_wf.audit import Verdict
 from scichain_wf.consensus import membership
 from scichain_wf.errors import DecodeError, LedgerError, UnsupportedVersion, UsageError
-from scichain_wf.model.text import digest_text
+from scichain_wf.hooks.completeness import recorded_tasks
+from scichain_wf.model import manifest
+from scichain_wf.model.bodies import Kind
+from scichain_wf.model.text import digest_text, public_key_text
 from tests.builders import signing_key
 from tests.chains import DiskChain, small_chain, write_files
 from tests.unit.audit.support import ids, started
@@ -144,3 +147,26 @@ def test_a_tally_that_disagrees_and_late_records_are_named(tmp_path: Path) -> No
         chain.checkpoint()
     result = audit.verify_run(chain.root, builder.run, jobs=1)
     assert (result.verdict, ids(result)) == (Verdict.WARNINGS, {"SC-RUN-004", "SC-RUN-005"})
+
+
+def test_an_end_of_a_run_that_its_author_did_not_sign_is_an_error(tmp_path: Path) -> None:
+    author, other = signing_key(1, "author"), signing_key(1, "other")
+    results = []
+    for signer in (author, other):
+        with started(tmp_path / signer.public.raw.hex() / "chain") as chain:
+            builder = chain.builder
+            signed: dict[str, Any] = manifest.sign(signer, builder.chain, builder.run, builder.run_end(0).body)
+            signed["author_signature"]["key"] = public_key_text(author.public.raw)
+            chain.block(1, [builder.transaction(Kind.RUN_END, signed)])
+            chain.checkpoint()
+        results.append(audit.verify_run(chain.root, builder.run, jobs=1))
+    assert [ids(result) for result in results] == [set(), {"SC-RUN-009"}]
+    assert results[1].exit_code == 1
+
+
+def test_recorded_tasks_of_a_run_are_found_on_its_chain(tmp_path: Path) -> None:
+    with started(tmp_path / "chain") as chain:
+        chain.block(1, [chain.builder.task("x"), chain.builder.task("y")])
+        chain.checkpoint()
+    assert recorded_tasks(chain.root, chain.builder.run) == {"x", "y"}
+    assert recorded_tasks(chain.root, bytes(16)) == set()

@@ -106,6 +106,13 @@ def test_patterns_in_the_environment_are_separated_by_commas(project: Path) -> N
     assert values(project).redact == ("a,bc",)
 
 
+@pytest.mark.parametrize("text", ["0000-0002-1825-0097", "https://orcid.org/0000-0002-1825-0097"])
+def test_orcid_of_an_author_is_its_address(project: Path, text: str) -> None:
+    assert values(project, SCICHAIN_AUTHOR=text).author == "https://orcid.org/0000-0002-1825-0097"
+    assert values(project, SCICHAIN_AUTHOR="0000-0002-1694-233X").author == "https://orcid.org/0000-0002-1694-233X"
+    assert values(project, SCICHAIN_AUTHOR="Ada Lovelace").author == "Ada Lovelace"
+
+
 def test_policies_are_those_that_hooks_know() -> None:
     assert {str(policy) for policy in HashPolicy} == set(settings._HASH_POLICIES)
 
@@ -143,6 +150,13 @@ def test_truth_in_the_environment_has_many_words(project: Path, text: str) -> No
         ("redact = 'abc*'", "array of at most"),
         ("redact = ['ab']", "array of at most"),
         ("redact = [3]", "array of at most"),
+        ("size_mtime_patterns = '*.bam'", "array of at most"),
+        ("size_mtime_patterns = ['x']", "array of at most"),
+        ("size_mtime_above_mib = 0", "number of mebibytes"),
+        ("size_mtime_above_mib = '10G'", "number of mebibytes"),
+        ("author = '0000-0002-1825-0098'", "an ORCID iD"),
+        ("author = ''", "an ORCID iD"),
+        ("author_key = 3", "path of a key file"),
         ("interface = ''", "name of a network interface"),
         ("interface = 7", "name of a network interface"),
         ("port_range = '7-3'", "range of ports"),

@@ -12,7 +12,7 @@ import pytest
 from scichain_wf import filehash, limits
 from scichain_wf.filehash import FileDigest
 from scichain_wf.hooks.artifacts import Artifact, Artifacts
-from scichain_wf.hooks.digests import HashPolicy
+from scichain_wf.hooks.digests import Hashing, HashPolicy
 from scichain_wf.hooks.naming import Naming
 from scichain_wf.model.bodies import INPUT, ArtifactState
 from scichain_wf.model.schema import check_record
@@ -119,9 +119,9 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     calls: list[bytes] = []
     real = filehash.hash_file
 
-    def count(path: bytes) -> FileDigest:
+    def count(path: bytes, **more: bool) -> FileDigest:
         calls.append(path)
-        return real(path)
+        return real(path, **more)
 
     monkeypatch.setattr(filehash, "hash_file", count)
     return calls
@@ -173,7 +173,7 @@ def test_second_look_hashes_only_what_is_another_file(
 
 
 def with_policy(tmp_path: Path, problems: list[str], policy: HashPolicy) -> Artifacts:
-    return Artifacts(Naming([tmp_path]), problems.append, policy)
+    return Artifacts(Naming([tmp_path]), problems.append, Hashing(policy))
 
 
 def test_each_policy_shows_in_the_record(tmp_path: Path, problems: list[str]) -> None:
@@ -219,6 +219,46 @@ def test_size_and_time_are_looked_at_again_at_the_end(tmp_path: Path, problems: 
     assert looker.again(first, "f") is first
     (tmp_path / "f").write_text("longer")
     assert looker.again(first, "f").value["size_bytes"] == 6
+
+
+def test_patterns_and_a_size_say_which_files_are_not_read(tmp_path: Path, problems: list[str]) -> None:
+    (tmp_path / "raw").mkdir()
+    for name in ("raw/reads", "a.bam", "b.txt"):
+        (tmp_path / name).write_text("xy")
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate((1 << 20) + 1)
+    with (tmp_path / "big").open("wb") as file:
+        file.truncate(1 << 20)
+    hashing = Hashing(size_mtime_patterns=("raw/*", "*.bam", "raw"), size_mtime_above_mib=1)
+    looker = Artifacts(Naming([tmp_path]), problems.append, hashing)
+    shown = {path: look(looker, path).value for path in ("raw/reads", "a.bam", "b.txt", "huge", "big", "raw/")}
+    unread = {path for path, value in shown.items() if value["state"] == "unhashed"}
+    assert unread == {"raw/reads", "a.bam", "huge", "raw/"}
+    assert {shown[path]["policy"] for path in unread} == {"size-mtime"}
+    assert all("digest" in shown[path] for path in ("b.txt", "big"))
+    off = Artifacts(Naming([tmp_path]), problems.append, Hashing(HashPolicy.OFF, ("*.bam",)))
+    assert "policy" not in look(off, "a.bam").value
+    assert problems == []
+
+
+def test_files_of_a_directory_get_records_of_their_own_without_being_read_twice(
+    tmp_path: Path, looker: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "d" / "below").mkdir(parents=True)
+    for name in ("b", "a", "below/c"):
+        (tmp_path / "d" / name).write_text(name)
+    calls = counting(monkeypatch)
+    inside: dict[bytes, FileDigest] = {}
+    looker.look("d", "0", inside=inside)
+    assert len(calls) == 3
+    values = looker.members(inside, "0/")
+    assert len(calls) == 3
+    assert [str(value["uri"]).partition("/")[2] for value in values] == ["d/a", "d/b", "d/below/c"]
+    assert [value["digest"] for value in values] == [
+        look(looker, f"d/{n}").value["digest"] for n in ("a", "b", "below/c")
+    ]
+    monkeypatch.setattr(limits, "DIRECTORY_MEMBERS_MAX", 2)
+    assert len(looker.members(inside, "0/")) == 2
 
 
 def test_file_that_vanishes_while_it_is_looked_at_is_absent(

@@ -105,7 +105,7 @@ def test_patterns_that_would_match_nearly_everything_are_refused(pattern: str) -
 
 def test_patterns_are_bounded_in_number() -> None:
     with pytest.raises(ConfigError, match="allowed are"):
-        Redaction(["abc*"] * (limits.REDACT_PATTERNS_MAX + 1))
+        Redaction(["abc*"] * (limits.PATTERNS_MAX + 1))
 
 
 @pytest.mark.slow

@@ -7,11 +7,12 @@ import io
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from scichain_wf import keystore
 from scichain_wf.client.outbox import OutboxReader, create_outbox, outbox_directory
 from scichain_wf.client.spool import list_spool
 from scichain_wf.errors import LedgerCorrupt, LedgerError, PeerError
@@ -20,6 +21,7 @@ from scichain_wf.hooks.closing import Progress, not_recorded_line, problem_lines
 from scichain_wf.hooks.recorder import Delivery
 from scichain_wf.hooks.records import Engine
 from scichain_wf.hooks.session import RunPlan, RunSession
+from scichain_wf.model import manifest
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.canonical import JsonObject
 from scichain_wf.model.transaction import Transaction
@@ -98,6 +100,37 @@ def plan(tmp_path: Path) -> RunPlan:
 
 def recorded(service: FakeService) -> list[Transaction]:
     return [Transaction.decode(frame.data) for frame in OutboxReader(service.outboxes[0]).read()]
+
+
+def test_author_is_named_at_the_beginning_and_signs_the_end(tmp_path: Path, service: FakeService) -> None:
+    key = keystore.generate()
+    keystore.save(tmp_path / "author.key", key)
+    signed = replace(plan(tmp_path), author="Ada Lovelace", author_key=tmp_path / "author.key")
+    session = RunSession.start(signed, may_spool=True)
+    session.finish("ok", None)
+    begin, end = recorded(service)
+    assert begin.body["author"] == "Ada Lovelace"
+    found = manifest.check(end.chain, end.run, end.body)
+    assert found is not None
+    assert found.raw == key.public.raw
+
+
+def test_author_key_that_cannot_be_used_is_a_problem_and_the_run_is_recorded(
+    tmp_path: Path, service: FakeService
+) -> None:
+    session = RunSession.start(replace(plan(tmp_path), author_key=tmp_path / "none"), may_spool=True)
+    lines = session.finish("ok", None)
+    assert "the run's end is not signed: there is no key file" in lines[0]
+    assert "author_signature" not in recorded(service)[-1].body
+    assert not session.complete
+
+
+def test_tasks_that_the_engine_ran_and_nobody_recorded_are_named(tmp_path: Path, service: FakeService) -> None:
+    session = RunSession.start(plan(tmp_path), may_spool=True)
+    lines = session.finish("ok", None, expected={f"t{n}" for n in range(7)})
+    assert "7 tasks ran and left no record of their end (t0, t1, t2, t3, t4 and 2 more)" in lines[0]
+    assert recorded(service)[-1].body["missing"] == [f"t{n}" for n in range(7)]
+    assert not session.complete
 
 
 def test_run_begins_with_roots_workflow_and_command_and_ends_with_its_manifest(

@@ -1,0 +1,33 @@
+"""What Snakemake's log says it ran, so that jobs which left no record can be named."""
+
+from __future__ import annotations
+
+from logging import LogRecord
+from typing import Any
+
+from scichain_wf.hooks.records import task_key
+
+
+class Tally:
+    """Listens to the log of one run, in the thread of the log."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[object, tuple[str, str]] = {}
+        self._ran: set[object] = set()
+
+    def note(self, record: LogRecord) -> None:
+        """Take in one record of the log; most say nothing of a job's beginning or end."""
+        event, said = getattr(record, "event", None), record.__dict__
+        if event == "job_info":
+            rule, wildcards = str(said["rule_name"]), said.get("wildcards") or {}
+            self._jobs[said["jobid"]] = rule, task_key(rule, {str(k): str(v) for k, v in dict(wildcards).items()})
+        elif event == "job_finished":
+            self._ran.add(said["job_id"])
+        elif event == "job_error":
+            self._ran.add(said["jobid"])
+
+    def ran(self, workflow: Any) -> set[str]:
+        """Task keys of the jobs that finished or failed and had something to record."""
+        jobs = [self._jobs[job] for job in self._ran if job in self._jobs]
+        rules = {rule: workflow.get_rule(rule) for rule, _ in jobs}
+        return {key for rule, key in jobs if not rules[rule].norun or rules[rule].output}
