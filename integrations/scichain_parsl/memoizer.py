@@ -26,7 +26,7 @@ from parsl.version import VERSION
 from scichain_parsl import arguments, shim
 from scichain_wf.config import CHAIN_NAME, load_config
 from scichain_wf.hooks.closing import not_recorded_line
-from scichain_wf.hooks.digests import HashPolicy
+from scichain_wf.hooks.digests import Hashing
 from scichain_wf.hooks.records import Engine, TaskFacts, task_body
 from scichain_wf.hooks.redaction import Redaction
 from scichain_wf.hooks.session import RunPlan, RunSession
@@ -85,7 +85,7 @@ class ProvenanceMemoizer(Memoizer):
                 command=sys.argv,
                 settings={"strict": strict, "run_dir": run_dir},
                 flush_timeout_s=config.flush_timeout_s,
-                hash_policy=HashPolicy(config.hash_policy),
+                hashing=Hashing.configured(config),
                 redaction=self._redaction,
             )
             session = self._session = RunSession.start(plan, may_spool=not strict)
@@ -99,7 +99,7 @@ class ProvenanceMemoizer(Memoizer):
             "run": session.recorder.run.hex(),
             "chain": str(plan.chain_dir),
             "root": session.naming.roots[0].handed_over(),
-            "hashing": plan.hash_policy.value,
+            "hashing": plan.hashing,
             "redact": config.redact,
             "strict": strict,
             "version": VERSION,

@@ -18,7 +18,6 @@ from scichain_parsl import arguments
 from scichain_wf.errors import ScichainError, SubmissionError
 from scichain_wf.hooks.artifacts import Artifacts
 from scichain_wf.hooks.closing import shown
-from scichain_wf.hooks.digests import HashPolicy
 from scichain_wf.hooks.join import join_run
 from scichain_wf.hooks.recorder import Delivery, Recorder
 from scichain_wf.hooks.records import Engine, TaskFacts, intent_body, task_body
@@ -158,7 +157,7 @@ def joined(context: Context) -> tuple[Recorder, Artifacts, str]:
     with _Joined.lock:
         if run not in _Joined.runs:
             _Joined.runs[run] = join_run(
-                bytes.fromhex(run), Path(context["chain"]), Path.cwd(), HashPolicy(context["hashing"]), context["root"]
+                bytes.fromhex(run), Path(context["chain"]), Path.cwd(), context["hashing"], context["root"]
             )
         return _Joined.runs[run]
 
