@@ -136,6 +136,7 @@ class Listener:
             self._note(f"{who} did not say who it is within {limits.HELLO_TIMEOUT_S:g} s")
         except OSError as error:  # ssl.SSLError is one
             self._note(f"{who} was dropped in the handshake: {error}")
+            error.with_traceback(None)  # asyncio's frames hold the error: a cycle with all buffers of the connection
 
 
 class _Seldom:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.sslproto
+import gc
 from typing import Any, cast
 
 import pytest
@@ -62,6 +64,29 @@ def test_a_stranger_that_dawdles_makes_room_and_one_that_says_nothing_has_to_go(
             writer.close()
 
     run(test)
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01"], ids=["no TLS", "half a record"])
+def test_nothing_is_kept_of_a_connection_that_failed(data: bytes) -> None:
+    """Its buffers are large, and the next collection of garbage may be thousands of connections away."""
+
+    async def test() -> None:
+        server = Side()
+        async with listening(server) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(data)
+            writer.write_eof()
+            await asyncio.gather(reader.read(), return_exceptions=True)
+            writer.close()
+            await server.until(lambda: bool(server.notes))
+        assert not [found for found in gc.get_objects() if isinstance(found, asyncio.sslproto.SSLProtocol)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(test)
+    finally:
+        gc.enable()
 
 
 def test_many_dropped_connections_are_counted_and_not_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
