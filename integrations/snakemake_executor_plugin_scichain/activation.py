@@ -101,8 +101,9 @@ def _replace(name: str, executor: Any, common_settings: Any) -> None:
     registry = ExecutorPluginRegistry()
     shim = types.ModuleType(f"snakemake_executor_plugin_scichain_{name}")
     shim.__dict__.update(Executor=executor, common_settings=common_settings)
-    _State.replaced.setdefault(name, registry.plugins[name])
-    del registry.plugins[name]
+    found = registry.plugins.pop(name, None)  # in an inner process Snakemake's own ones are not registered yet
+    if found is not None:
+        _State.replaced.setdefault(name, found)
     registry.register_plugin(name, shim)
 
 

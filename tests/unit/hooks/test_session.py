@@ -66,11 +66,11 @@ class FakeService:
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeService:
     fake = FakeService(tmp_path)
-    install(monkeypatch, lambda chain_dir, nodes: fake)
+    install(monkeypatch, lambda chain_dir, nodes, **_more: fake)
     return fake
 
 
-def install(monkeypatch: pytest.MonkeyPatch, start: Callable[[Path, int], object]) -> None:
+def install(monkeypatch: pytest.MonkeyPatch, start: Callable[..., object]) -> None:
     from scichain_wf import client
 
     module = types.ModuleType("scichain_wf.client.service")
@@ -200,7 +200,7 @@ def test_interrupted_flush_leaves_at_once(tmp_path: Path, service: FakeService) 
 
 
 def test_start_that_fails_raises_what_the_service_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(chain_dir: Path, nodes: int) -> object:
+    def refuse(chain_dir: Path, nodes: int, **_more: object) -> object:
         raise LedgerError("no room")
 
     install(monkeypatch, refuse)
@@ -214,7 +214,7 @@ def test_chain_in_use_takes_records_through_its_spool(tmp_path: Path, monkeypatc
     chain_dir.mkdir()
     (chain_dir / "trust-root").write_text(f"scichain-wf-trust-root-v1 sha256:{CHAIN.hex()}\n")
 
-    def busy(chain_dir: Path, nodes: int) -> object:
+    def busy(chain_dir: Path, nodes: int, **_more: object) -> object:
         raise LedgerError("in use by process 42")
 
     install(monkeypatch, busy)
