@@ -59,6 +59,10 @@ class LedgerError(ScichainError):
     """A ledger could not be opened, read or written."""
 
 
+class LedgerInUse(LedgerError):
+    """A storage node of this host writes the chain, or is about to begin or to end: it can be joined, or waited for."""
+
+
 class LedgerBusy(LedgerError):
     """Its storage node wrote on while it was read; reading again will do."""
 

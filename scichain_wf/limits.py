@@ -277,8 +277,17 @@ DRAIN_TIMEOUT_S: Final = 30.0
 """How long an ending service tries to get everything committed."""
 DRAIN_FULL_TIMEOUT_S: Final = 3.0
 """The same where its disk is full: somebody may be making room, but the user is waiting for the prompt."""
+DRAIN_SILENCE_S: Final = 5.0
+"""It does not wait longer for agents that all others are waiting for, when none of them can be reached."""
+PEERS_S: Final = 0.1
+"""Addresses of agents that joined within this are told to the others at once: each of N told to N others."""
 SERVICE_GRACE_S: Final = 10.0
-"""How much longer than the service itself its client waits for it."""
+"""How much longer than the service itself its client waits for its end, and how long a service may take to answer a run
+that wants to join."""
+ANSWER_GRACE_S: Final = 1.0
+"""How long after its deadline a flush may be answered."""
+ATTEND_TIMEOUT_S: Final = 30.0
+"""How long a run waits for a service of this host that is neither to be joined nor over."""
 AGENT_END_TIMEOUT_S: Final = 5.0
 """How long an agent that was told to end, or lost its storage node, may take."""
 RESTARTS_MAX: Final = 6
@@ -337,35 +346,6 @@ REMEMBERED_BLOCKS_MAX: Final = 4_096
 REMEMBERED_BYTES_MAX: Final = 64 << 20
 """The same in bytes."""
 
-# --- simulator --------------------------------------------------------------------------------------
-SIM_SECONDS_MAX: Final = 1_000_000.0
-"""Virtual time of a simulated load, of its drain, or when a fault is over: eleven days."""
-SIM_RATE_MAX: Final = 1_000_000.0
-"""Tasks per virtual second."""
-SIM_TASKS_MAX: Final = 10_000_000
-"""Tasks of one run, as many as are expected. Each is kept: these need some ten gigabytes."""
-SIM_SEEDS_MAX: Final = 1_000_000
-"""Runs of one command."""
-SIM_DELAY_US_MAX: Final = 10_000_000.0
-"""No message takes longer one way; a longer delay that is drawn is cut. One as long as SILENCE_S_MAX is no delay."""
-SIM_SIGMA_MAX: Final = 10.0
-"""Of a lognormal delay: one in six is then 22,000 times the median or more."""
-SIM_SKEW_MIN: Final = 0.01
-SIM_SKEW_MAX: Final = 100.0
-"""How fast a skewed clock runs. Broken clocks of real machines are off by parts in a thousand."""
-SIM_SYNC_S_MAX: Final = 10.0
-"""A group commit of a slow disk; one that hangs longer is a crash of the storage node."""
-SIM_EFFECTS_MAX: Final = 1_000_000
-"""Effects after which a process ends between two of them."""
-SIM_SETTLE_S: Final = 30.0
-"""After the load and all faults, a quorum suffices from then on: whoever waited for a producer (10 s), then for votes
-(10 s), then for the next attempt (5 s) is done, and so is the slowest disk's last commit."""
-SIM_HOPS: Final = 8
-"""Delays in a row, of which all must fit into a wait for votes, or no quorum can be in time: the link a proposal builds
-on, the proposal and the verdicts, the first two down a tree where there are many nodes."""
-SIM_REST_S: Final = 1_000.0
-"""A run that ended before everything was committed is watched for so long; if nothing more is, a promise broke."""
-
 # --- relations --------------------------------------------------------------------------------------
 if not (
     BLOCK_TRANSACTIONS_MIN <= BLOCK_TRANSACTIONS_MAX
@@ -392,8 +372,6 @@ if not (
     and WRITER_LEASE_S_MIN <= WRITER_LEASE_S <= WRITER_LEASE_S_MAX
     and WRITER_POLL_S * 2 < WRITER_LEASE_S_MIN
     and INTERVAL_US_MIN <= INTERVAL_US_MAX
-    and SIM_DELAY_US_MAX < 1e6 * SILENCE_S_MAX
-    and SIM_SYNC_S_MAX < SIM_SETTLE_S < SIM_REST_S < SIM_SECONDS_MAX
     and BLOCK_BYTES_MAX <= APPEND_BATCH_BYTES <= STORAGE_QUEUE_BYTES_MAX
     and BLOCK_TRANSACTIONS_MAX <= IN_FLIGHT_TRANSACTIONS_MAX <= POOL_TRANSACTIONS_MAX
     and TRANSACTION_BYTES_MAX < OUTBOX_UNREAD_BYTES_MAX < OUTBOX_READ_BYTES_MAX <= OUTBOX_FILE_BYTES_MAX

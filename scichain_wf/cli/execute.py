@@ -25,7 +25,9 @@ _POLICIES = ("always", "cached", "size-mtime", "off")
     "--hash", "hashing", type=click.Choice(_POLICIES), help="How much is read. [default: configured, or cached]"
 )
 @click.option("--redact", metavar="TEXT*", multiple=True, help="A secret beside the usual; `*`: any characters.")
-@click.option("--strict", is_flag=True, help="Do not run what cannot be recorded.")
+@click.option(
+    "--strict/--no-strict", default=None, help="Do not run what cannot be recorded. [default: configured, or not]"
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but trouble.")
 def command(
     *,
@@ -37,7 +39,7 @@ def command(
     nodes: int | None,
     hashing: str | None,
     redact: tuple[str, ...],
-    strict: bool,
+    strict: bool | None,
     quiet: bool,
 ) -> int:
     r"""Run a command and record what it read and wrote.

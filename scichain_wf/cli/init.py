@@ -18,7 +18,7 @@ from scichain_wf.errors import UsageError
 def command(*, directory: Path | None, as_json: bool) -> None:
     """Make a chain in DIRECTORY (default: configured, or .scichain here). A first run would do it too."""
     from scichain_wf.client import service
-    from scichain_wf.hooks.join import read_trust_root
+    from scichain_wf.client.trustroot import read_trust_root
 
     wanted = directory or load_config(Path.cwd()).chain or Path.cwd() / CHAIN_NAME
     if is_chain(wanted):

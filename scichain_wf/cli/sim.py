@@ -23,6 +23,7 @@ from scichain_wf import errors, limits
 from scichain_wf.cli.files import write
 from scichain_wf.cli.output import escaped, json_text, say, say_fields, say_json, say_table
 from scichain_wf.cli.simoptions import FORMS_HELP, sim_options
+from scichain_wf.sim import limits as bounds
 from scichain_wf.sim import observe, presets, summary
 from scichain_wf.sim.checkers import TAGS
 from scichain_wf.sim.config import SimConfig
@@ -211,11 +212,11 @@ def _rest_s(world: World, found: Violation) -> float:
         raise found
     while True:
         size = world.disk.size
-        world.kernel.run(world.now + limits.SIM_REST_S)
+        world.kernel.run(world.now + bounds.SIM_REST_S)
         try:
             world.tell(observe.EndOfRun())
         except Violation:
-            if world.disk.size == size or world.now > limits.SIM_SECONDS_MAX:
+            if world.disk.size == size or world.now > bounds.SIM_SECONDS_MAX:
                 raise
         else:
             return world.kernel.last

@@ -11,6 +11,7 @@ import click
 from scichain_wf import limits
 from scichain_wf.cli.files import writable
 from scichain_wf.errors import ConfigError
+from scichain_wf.sim import limits as bounds
 from scichain_wf.sim import presets
 from scichain_wf.sim.faults import Kind
 from scichain_wf.sim.latency import Latency
@@ -64,8 +65,8 @@ def _whole(low: int, high: int) -> _Text:
     return _Text(lambda text: whole(text, low, high))
 
 
-_SECONDS: Final = _Text(lambda text: number(text, 0, limits.SIM_SECONDS_MAX))
-_RATE: Final = _Text(lambda text: number(text, 0, limits.SIM_RATE_MAX))
+_SECONDS: Final = _Text(lambda text: number(text, 0, bounds.SIM_SECONDS_MAX))
+_RATE: Final = _Text(lambda text: number(text, 0, bounds.SIM_RATE_MAX))
 FORMS_HELP: Final = "\n".join(
     (
         "\b",
@@ -176,7 +177,7 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--seeds",
-        type=_whole(1, limits.SIM_SEEDS_MAX),
+        type=_whole(1, bounds.SIM_SEEDS_MAX),
         default=1,
         show_default=True,
         metavar="COUNT",

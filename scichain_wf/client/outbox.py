@@ -37,6 +37,8 @@ from scichain_wf.errors import SubmissionError
 
 SUFFIX: Final = ".outbox"
 BELL: Final = "bell"
+SERVICE: Final = "service"
+"""Socket in the chain's directory, where runs join the storage node."""
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - made safe by `check_private`
 _PRIVATE_LEVELS: Final = 3
 """scichain-<uid>, chain, slot: the levels below the world-writable directory, each to be ours alone."""
@@ -56,24 +58,23 @@ def outbox_directory(chain: bytes, slot: int, base: Path = SHARED_MEMORY) -> Pat
     return user_directory(base) / chain.hex()[:16] / f"slot-{slot}"
 
 
-def create_outbox(directory: Path) -> None:
+def create_outbox(directory: Path, levels: int = _PRIVATE_LEVELS) -> None:
     """Make an outbox directory with its private parents (0700), or accept one that is ours.
 
     Raises:
         SubmissionError: it cannot be made, or a level exists and is not a private directory of this user.
     """
-    levels = [directory, *directory.parents][:_PRIVATE_LEVELS]
-    for level in reversed(levels):
+    for level in reversed([directory, *directory.parents][:levels]):
         try:
             os.mkdir(level, 0o700)
         except FileExistsError:
             pass
         except OSError as error:
             raise _refused(directory, f"cannot be made: {error.strerror}") from None
-    check_private(directory)
+    check_private(directory, levels)
 
 
-def check_private(directory: Path) -> os.stat_result:
+def check_private(directory: Path, levels: int = _PRIVATE_LEVELS) -> os.stat_result:
     """Status of an outbox directory that only this user can have made.
 
     Raises:
@@ -81,7 +82,7 @@ def check_private(directory: Path) -> os.stat_result:
             for the two levels above it.
     """
     path, status = os.fspath(directory), None
-    for _ in range(_PRIVATE_LEVELS):
+    for _ in range(levels):
         try:
             level = os.lstat(path)
         except OSError as error:

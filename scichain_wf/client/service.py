@@ -5,32 +5,33 @@
     summary = service.flush(run)     # everything they appended so far is committed
     service.stop()
 
-The service ends with whoever started it: its standard input is a pipe whose other end is held here, and it watches
-this process besides. Processes of it that die are started again; a flush under way is then asked for again. Only the
-process that started it talks to it; a fork of that process cannot. Standard library only: engines import this.
+Runs that come while it is there take part in it (`attend`) over a Unix socket,
+
+    /dev/shm/scichain-<uid>/<chain>/service
+
+and it ends with the last of them: what each of them holds is a pipe or a connection, and it watches their processes
+besides. Processes of it that die are started again; a flush under way is then asked for again. Only the process that
+started or joined it talks to it; a fork of that process cannot. Standard library only: engines import this.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import selectors
-import site
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, Self, cast
+from typing import Self, cast
 
 from scichain_wf import errors, limits
 from scichain_wf.client import kept
-from scichain_wf.errors import LedgerError, PeerError, ScichainError, UsageError
-
-_MODULE: Final = "scichain_wf.node.main"
+from scichain_wf.client.lines import ChildLines, SocketLines
+from scichain_wf.client.outbox import SERVICE, outbox_directory
+from scichain_wf.client.spawn import log_file, spawned
+from scichain_wf.client.trustroot import read_trust_root
+from scichain_wf.errors import LedgerError, LedgerInUse, PeerError, ScichainError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Others:
 
 
 class Service:
-    """A running service; made by `start`.
+    """A running service; made by `start`, `join` or `attend`.
 
     Attributes:
         chain: chain id (32 bytes).
@@ -78,16 +79,18 @@ class Service:
         spool: where records go that no agent takes.
         pids: process ids by name (`storage`, `slot-1`, ...); `poll` brings them up to date.
         notes: what the user should know of the start, in words.
+        is_lost: whether it is known to be gone; the chain may be attended anew.
+        stays: after `stop`: whether others use it on.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], chain_dir: Path) -> None:
-        self._process = process
+    def __init__(self, lines: ChildLines | SocketLines, chain_dir: Path) -> None:
+        self._lines = lines
         self._owner = os.getpid()
         self._lock = threading.Lock()
-        self._buffer = b""
+        self.is_lost = self.stays = False
         self._stopped = False
         self._chain_dir = chain_dir
-        self._log = _log_file(chain_dir)
+        self._log = log_file(chain_dir)
         self.chain = b""
         self.outboxes: list[Path] = []
         self.spool = chain_dir / "spool"
@@ -115,7 +118,7 @@ class Service:
             deadline = time.monotonic() + timeout_s
             self._ask_flush(run, deadline)
             while True:
-                answer = self._answer(deadline + limits.SERVICE_GRACE_S)
+                answer = self._answer(deadline + limits.ANSWER_GRACE_S)
                 restarted = "ready" in answer
                 self._take(answer)
                 if self._failure is not None:
@@ -139,32 +142,46 @@ class Service:
             self._check_owner()
             self._catch_up()
 
-    def stop(self, *, timeout_s: float = limits.DRAIN_TIMEOUT_S) -> None:
-        """Drain, end the service and wait for its end. Idempotent; a forked copy of this process does nothing.
+    def stop(self, *, timeout_s: float = limits.DRAIN_TIMEOUT_S + limits.SERVICE_GRACE_S) -> None:
+        """Leave. With the last who leaves the service commits what is left and ends, which is waited for.
+
+        Idempotent; a forked copy of this process does nothing.
 
         Raises:
-            PeerError: it ended without having committed everything, or did not end in time and was killed.
+            PeerError: it ended without having committed everything, or has not ended in time; then it goes on alone.
         """
         with self._lock:
             if self._stopped or os.getpid() != self._owner:
                 return
             self._stopped = True
-            if self._process.stdin is not None:
-                with suppress(OSError):  # it is gone: its exit code says how
-                    self._process.stdin.write(b'{"end": true}\n')  # forks of this process may hold the pipe open
-                self._process.stdin.close()
+            deadline = time.monotonic() + timeout_s
+            with suppress(OSError):  # it is gone: how, is seen below
+                self._lines.say({"end": True})  # forks of this process may hold the pipe open
+            self._lines.leave()
             try:
-                code = self._process.wait(timeout_s + limits.SERVICE_GRACE_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-                raise self._waiting(PeerError("the recording service did not end in time and was killed")) from None
+                code, why = self._end(deadline)
+            except TimeoutError:
+                late = PeerError(f"the recording service has not ended within {timeout_s:.0f} s, and goes on alone")
+                raise self._waiting(late) from None
             finally:
-                if self._process.stdout is not None:
-                    self._process.stdout.close()
+                self._lines.close()
             if code != 0:
-                raise self._waiting(PeerError(f"the recording service ended with code {code}"))
+                raise self._waiting(PeerError(f"the recording service ended with code {code}{why}"))
             self._keep()
+
+    def _end(self, deadline: float) -> tuple[int, str]:
+        """Its exit code and why; 0 as well if others use it on. `TimeoutError` if it does not say in time."""
+        said: dict[str, object] = {}
+        while (answer := self._lines.answer(deadline)) is not None:
+            said |= answer
+            if "left" in answer:
+                self.stays = True
+                return 0, ""
+        code = self._lines.wait(max(0.0, deadline - time.monotonic()))
+        if code is None:
+            raise TimeoutError
+        why = f": {said['why']}" if said.get("why") else ""
+        return cast("int", said.get("ended", code)), why
 
     def __enter__(self) -> Self:
         return self
@@ -175,24 +192,26 @@ class Service:
     def wait(self, timeout_s: float) -> bool:
         """Wait for the end of a service that nobody stopped; whether it has ended."""
         self.poll()
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        return self._lines.wait(timeout_s) is not None
 
-    def begin(self, nodes: int, lease_s: float, others: Others, metrics: Path, timeout_s: float) -> None:
-        """Say what is wanted and wait until the service is ready (part of `start`)."""
-        wanted = {"chain_dir": str(self._chain_dir), "nodes": nodes, "engine_pid": self._owner, "lease_s": lease_s}
-        place = {"listen": [others.host, *others.ports], "slots": others.slots, "metrics": str(metrics)}
-        self._say({"role": "storage"} | wanted | place)
-        while not self.chain:
-            try:
+    def begin(self, wanted: dict[str, object], timeout_s: float) -> None:
+        """Say what is wanted, if anything, and wait until the service is ready (part of `start` and `join`)."""
+        try:
+            if wanted:
+                self._say(wanted)
+            while not self.chain:
                 self._take(self._answer(time.monotonic() + timeout_s))
-            except PeerError as error:
-                raise PeerError(f"the recording service did not start: {error}") from None
-            if self._failure is not None:
-                raise self._failure
+                if self._failure is not None:
+                    raise self._failure
+        except PeerError as error:
+            self._lines.end()
+            if error is self._failure:
+                raise
+            what = "start" if wanted else "answer"
+            raise PeerError(f"the recording service did not {what}: {error}") from None
+        except BaseException:
+            self._lines.end()
+            raise
 
     def _catch_up(self) -> None:
         with suppress(PeerError):  # nothing more, or its end: the next flush tells
@@ -233,28 +252,22 @@ class Service:
 
     def _say(self, command: dict[str, object]) -> None:
         try:
-            cast("IO[bytes]", self._process.stdin).write(json.dumps(command).encode() + b"\n")
+            self._lines.say(command)
         except OSError:
             self._catch_up()  # it may have said why
+            self.is_lost = True
             raise self._waiting(self._failure or PeerError("the recording service is gone")) from None
 
     def _answer(self, deadline: float) -> dict[str, object]:
         """The next line it says."""
-        stdout = cast("IO[bytes]", self._process.stdout)
-        with selectors.DefaultSelector() as selector:
-            selector.register(stdout, selectors.EVENT_READ)
-            while b"\n" not in self._buffer:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    raise self._waiting(PeerError("the recording service does not answer"))
-                chunk = os.read(stdout.fileno(), 65_536)
-                if not chunk:
-                    raise self._waiting(PeerError("the recording service ended unexpectedly"))
-                self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
         try:
-            return cast("dict[str, object]", json.loads(line))
-        except ValueError:
-            return {}  # what a process said when it was killed
+            answer = self._lines.answer(deadline)
+        except TimeoutError:
+            raise self._waiting(PeerError("the recording service does not answer")) from None
+        if answer is None:
+            self.is_lost = True
+            raise self._waiting(PeerError("the recording service ended unexpectedly"))
+        return answer
 
     def _waiting(self, error: ScichainError) -> PeerError:
         """`error` with what became of the records and how to get them in."""
@@ -287,7 +300,8 @@ def start(
         metrics_dir: where its processes leave their figures; by default in `run/metrics` of the chain.
 
     Raises:
-        LedgerError: the directory is not a chain, is damaged, or is in use by another service.
+        LedgerInUse: a service of this host has it, or is about to begin or to end: see `attend`.
+        LedgerError: the directory is not a chain, is damaged, or is in use by a service of another host.
         ConfigError: its keys cannot be used.
         PeerError: the service did not get ready; the message says why.
         UsageError: a number of nodes out of range.
@@ -301,66 +315,65 @@ def start(
     if not shortest_s <= lease_s <= longest_s:
         raise UsageError(f"a lease of {lease_s} s: allowed are {shortest_s} to {longest_s} s")
     chain_dir = chain_dir.absolute()
-    with _opened_log(chain_dir) as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", _MODULE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            bufsize=0,
-            start_new_session=True,  # Ctrl-C is for the engine: it flushes, then the service ends
-            env=_environment(),
-        )
-    service = Service(process, chain_dir)
+    process = spawned(chain_dir)
+    wanted = {"chain_dir": str(chain_dir), "nodes": nodes, "engine_pid": os.getpid(), "lease_s": float(lease_s)}
+    metrics = (metrics_dir or chain_dir / "run" / "metrics").absolute()
+    place = {"listen": [others.host, *others.ports], "slots": others.slots, "metrics": str(metrics)}
+    service = Service(ChildLines(process), chain_dir)
+    service.begin({"role": "storage"} | wanted | place, timeout_s)
+    return service
+
+
+def join(chain_dir: Path) -> Service | None:
+    """Take part in the service that runs on this chain on this host; None if there is none.
+
+    Raises:
+        PeerError: there is one, and it does not answer, or is another user's.
+    """
+    lines = _connected(chain_dir)
+    if lines is None:
+        return None
+    service = Service(lines, chain_dir.absolute())
     try:
-        metrics = (metrics_dir or chain_dir / "run" / "metrics").absolute()
-        service.begin(nodes, float(lease_s), others, metrics, timeout_s)
-    except BaseException:
-        _end(process)
+        service.begin({}, limits.SERVICE_GRACE_S)
+    except PeerError:
+        if service.is_lost:
+            return None  # it was just ending
         raise
     return service
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """A start that failed: its input is closed, so it ends by itself; if not, it is killed."""
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
+def is_there(chain_dir: Path) -> bool:
+    """Whether a service runs on this chain on this host that can be joined. Errors as of `join`."""
+    lines = _connected(chain_dir)
+    if lines is not None:
+        lines.close()
+    return lines is not None
+
+
+def _connected(chain_dir: Path) -> SocketLines | None:
     try:
-        process.wait(limits.SERVICE_GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        return SocketLines(outbox_directory(read_trust_root(chain_dir), 1).parent / SERVICE)
+    except (OSError, LedgerError):
+        return None
 
 
-def _log_file(chain_dir: Path) -> Path:
-    return chain_dir / "run" / "storage.log"
+def attend(chain_dir: Path, nodes: int = 1, metrics_dir: Path | None = None) -> Service:
+    """Join the service that runs on this chain, or start one; wait for one that is just starting or ending.
 
-
-def _opened_log(chain_dir: Path) -> IO[bytes]:
-    """The log to append to; a long one is moved aside. Nothing is made in a directory that is something else."""
-    path = _log_file(chain_dir)
-    try:
-        strange = chain_dir.exists() and any(chain_dir.iterdir()) and not path.parent.is_dir()
-        if strange and not (chain_dir / "ledger").is_dir():
-            return Path(os.devnull).open("ab")
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.exists() and path.stat().st_size > limits.LOG_BYTES_MAX:
-            path.replace(path.with_suffix(".log.1"))
-        return path.open("ab")
-    except OSError as error:
-        raise LedgerError(
-            f"{chain_dir}: cannot be used for a chain: {error.strerror}; choose another --chain"
-        ) from None
-
-
-def _environment() -> dict[str, str]:
-    """This process's environment; a package that runs from a checkout is made importable for the child."""
-    environment = dict(os.environ)
-    home = str(Path(__file__).resolve().parents[2])
-    if home not in {*site.getsitepackages(), site.getusersitepackages()}:
-        environment["PYTHONPATH"] = os.pathsep.join([home, *filter(None, [environment.get("PYTHONPATH")])])
-    return environment
+    Raises:
+        ScichainError: as `start` and `join`.
+    """
+    deadline = time.monotonic() + limits.ATTEND_TIMEOUT_S
+    while True:
+        joined = join(chain_dir)
+        if joined is not None:
+            return joined
+        try:
+            return start(chain_dir, nodes, metrics_dir=metrics_dir)
+        except LedgerInUse:
+            if time.monotonic() > deadline:
+                raise
 
 
 def _error(answer: dict[str, object]) -> ScichainError:

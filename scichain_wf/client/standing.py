@@ -1,11 +1,9 @@
 """A service that stays: `scichain-wf up` starts it, runs join it, `scichain-wf down` ends it.
 
-    <chain>/run/standing                     who keeps it: host, process, and when that process started
-    /dev/shm/scichain-<uid>/<chain>/standing Unix socket, where runs of this host ask for a flush
+    <chain>/run/standing    who keeps it: host, process, and when that process started
 
-The keeper is a process that starts the same service as an engine would, and outlives the command that made it. What
-hooks write needs no keeper: the outboxes are found as always. Both ends of the socket make sure that the other belongs
-to the same user. Standard library only: engines import this.
+The keeper is a process that starts the same service as an engine would, or joins the one that runs already, and
+outlives the command that made it. Runs join it as they join any other run's.
 """
 
 from __future__ import annotations
@@ -15,23 +13,16 @@ import os
 import select
 import signal
 import socket
-import socketserver
-import struct
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, NoReturn, Self, cast
+from typing import NoReturn
 
 from scichain_wf import errors, limits
 from scichain_wf.client import service
-from scichain_wf.client.outbox import outbox_directory
-from scichain_wf.client.service import Service, Summary
+from scichain_wf.client.service import Service
 from scichain_wf.errors import LedgerError, PeerError, ScichainError
-
-_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
-_SOCKET: Final = "standing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +33,14 @@ class Keeper:
         host: where it runs.
         pid: its process id there.
         started: clock ticks from that host's boot to its start: another process may get the same pid.
-        socket: where it is asked.
         trust_root: the chain's id, as hex.
-        nodes: how many agents it was told to start.
+        nodes: how many agents there are.
         error: how it ended, if it did not end well.
     """
 
     host: str
     pid: int
     started: int
-    socket: str
     trust_root: str
     nodes: int
     error: str = ""
@@ -67,71 +56,6 @@ class Keeper:
         return self.host == socket.gethostname()
 
 
-class Joined:
-    """A service that somebody else keeps, with what `Service` offers a run.
-
-    Attributes:
-        chain: chain id (32 bytes).
-        outboxes: one directory per agent.
-        spool: where records go that no agent takes.
-    """
-
-    def __init__(self, connection: socket.socket, chain_dir: Path) -> None:
-        self._connection, self._chain_dir = connection, chain_dir
-        self._lines = connection.makefile("rb")
-        self._lock = threading.Lock()
-        hello = self._answer()
-        self.chain = bytes.fromhex(cast("str", hello["chain"]))
-        self.outboxes = [Path(path) for path in cast("list[str]", hello["outboxes"])]
-        self.spool = Path(cast("str", hello["spool"]))
-
-    def flush(
-        self, run: bytes, *, timeout_s: float = 30.0, progress: Callable[[int, int], None] | None = None
-    ) -> Summary:
-        """As `Service.flush`."""
-        with self._lock:
-            self._connection.settimeout(timeout_s + 2 * limits.SERVICE_GRACE_S)
-            try:
-                self._connection.sendall(_line({"flush": {"run": run.hex(), "timeout_s": timeout_s}}))
-            except OSError:
-                raise PeerError(self._lost("is gone")) from None
-            while True:
-                answer = self._answer()
-                if "error" in answer:
-                    raise PeerError(cast("str", answer["error"]))
-                if "flushed" in answer:
-                    return _summary(cast("dict[str, object]", answer["flushed"]))
-                if progress is not None:
-                    committed, pending = cast("list[int]", answer["progress"])
-                    progress(committed, pending)
-
-    def stop(self) -> None:
-        """Leave; the service stays."""
-        self._lines.close()
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def _answer(self) -> dict[str, object]:
-        try:
-            line = self._lines.readline(limits.CONTROL_LINE_BYTES_MAX)
-            return cast("dict[str, object]", json.loads(line))
-        except TimeoutError:
-            raise PeerError(self._lost("does not answer")) from None
-        except (OSError, ValueError):
-            raise PeerError(self._lost("ended")) from None
-
-    def _lost(self, what: str) -> str:
-        return (
-            f"the standing service of {self._chain_dir} {what}. Nothing is lost: records wait in the outboxes and in "
-            f"{self._chain_dir / 'spool'}; the next run on this chain takes them in, or `scichain-wf up`"
-        )
-
-
 def find(chain_dir: Path) -> Keeper | None:
     """Who keeps a service of this chain, or kept it and ended badly; None if nobody does.
 
@@ -143,7 +67,7 @@ def find(chain_dir: Path) -> Keeper | None:
         with path.open("rb") as file:
             value = json.loads(file.read(limits.CONTROL_LINE_BYTES_MAX))
         keeper = Keeper(**value)
-        if not (type(keeper.pid) is type(keeper.started) is int and type(keeper.socket) is str and keeper.pid > 1):
+        if not (type(keeper.pid) is type(keeper.started) is int and keeper.pid > 1):
             raise ValueError(value)
     except FileNotFoundError:
         return None
@@ -154,31 +78,6 @@ def find(chain_dir: Path) -> Keeper | None:
     if keeper.is_here and not keeper.error and not keeper.is_alive:
         return None  # it was killed
     return keeper
-
-
-def join(chain_dir: Path) -> Joined | None:
-    """Take part in a service that is up on this host; None if there is none.
-
-    Raises:
-        PeerError: there is one, and it does not answer.
-        LedgerError: as in `find`.
-    """
-    keeper = find(chain_dir)
-    if keeper is None or not keeper.is_here or keeper.error:
-        return None
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(limits.SERVICE_GRACE_S)
-    try:
-        connection.connect(keeper.socket)
-        if _peer(connection) != os.geteuid():
-            raise PeerError(f"the standing service of {chain_dir} belongs to another user; its records cannot be taken")
-        return Joined(connection, chain_dir)
-    except OSError as error:
-        connection.close()
-        raise PeerError(f"the standing service of {chain_dir} does not answer: {error.strerror}") from None
-    except PeerError:
-        connection.close()
-        raise
 
 
 def up(chain_dir: Path, nodes: int, metrics_dir: Path | None = None) -> Keeper:
@@ -255,25 +154,16 @@ def _become_keeper(chain_dir: Path, nodes: int, metrics_dir: Path | None, said_t
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        kept = service.start(chain_dir, nodes, metrics_dir=metrics_dir)
+        kept = service.attend(chain_dir, nodes, metrics_dir)
     except ScichainError as error:
         os.write(said_to, _line({"class": type(error).__name__, "message": str(error)}))
         sys.exit(error.exit_code)
-    directory = outbox_directory(kept.chain, 1).parent
-    path = directory / _SOCKET
-    keeper = Keeper(
-        socket.gethostname(), os.getpid(), _started(os.getpid()) or 0, str(path), kept.chain.hex(), nodes
-    )
-    path.unlink(missing_ok=True)
-    with _Server(str(path), kept) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        _write(chain_dir, keeper)
-        os.write(said_to, _line(asdict(keeper)))
-        os.close(said_to)
-        while not ended.wait(limits.STANDING_POLL_S) and not kept.wait(0):
-            pass
-        server.shutdown()
-    path.unlink(missing_ok=True)
+    keeper = Keeper(socket.gethostname(), os.getpid(), _started(os.getpid()) or 0, kept.chain.hex(), len(kept.outboxes))
+    _write(chain_dir, keeper)
+    os.write(said_to, _line(asdict(keeper)))
+    os.close(said_to)
+    while not ended.wait(limits.STANDING_POLL_S) and not kept.wait(0):
+        pass
     sys.exit(_ended(chain_dir, keeper, kept))
 
 
@@ -284,60 +174,8 @@ def _ended(chain_dir: Path, keeper: Keeper, kept: Service) -> int:
     except ScichainError as error:
         _write(chain_dir, Keeper(**asdict(keeper) | {"error": str(error)}))
         return error.exit_code
-    finally:
-        for directory in (Path(keeper.socket).parent, Path(keeper.socket).parents[1]):
-            try:
-                directory.rmdir()
-            except OSError:
-                break  # another chain's or a later service's
     _state_file(chain_dir).unlink(missing_ok=True)
     return errors.EXIT_OK
-
-
-class _Server(socketserver.ThreadingUnixStreamServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, path: str, kept: Service) -> None:
-        self.kept = kept
-        super().__init__(path, _Handler)
-
-
-class _Handler(socketserver.StreamRequestHandler):
-    """One run that takes part: it is told where the outboxes are, and its flushes are run."""
-
-    server: _Server
-
-    def handle(self) -> None:
-        kept = self.server.kept
-        if _peer(self.request) != os.geteuid():
-            return
-        try:
-            outboxes = [str(path) for path in kept.outboxes]
-            self._say({"chain": kept.chain.hex(), "outboxes": outboxes, "spool": str(kept.spool)})
-            while line := self.rfile.readline(limits.CONTROL_LINE_BYTES_MAX):
-                self._flush(kept, json.loads(line)["flush"])
-        except (OSError, ValueError, LookupError, TypeError):
-            return  # it left, or is no client of ours
-
-    def _flush(self, kept: Service, asked: dict[str, object]) -> None:
-        run, timeout_s = bytes.fromhex(str(asked["run"])), float(str(asked["timeout_s"]))
-        timeout_s = min(max(timeout_s, 0.0), limits.FLUSH_TIMEOUT_S_MAX)
-        try:
-            summary = kept.flush(run, timeout_s=timeout_s, progress=lambda *counts: self._say({"progress": counts}))
-        except ScichainError as error:
-            self._say({"error": str(error)})
-            return
-        value = asdict(summary) | {"head": summary.head.hex(), "trust_root": summary.trust_root.hex()}
-        self._say({"flushed": value})
-
-    def _say(self, value: dict[str, object]) -> None:
-        self.wfile.write(_line(value))
-
-
-def _summary(value: dict[str, object]) -> Summary:
-    hashes = {name: bytes.fromhex(cast("str", value[name])) for name in ("head", "trust_root")}
-    return Summary(**value | hashes)  # type: ignore[arg-type]  # what `_Handler` made of one
 
 
 def _state_file(chain_dir: Path) -> Path:
@@ -353,12 +191,6 @@ def _write(chain_dir: Path, keeper: Keeper) -> None:
 
 def _line(value: dict[str, object]) -> bytes:
     return json.dumps(value).encode() + b"\n"
-
-
-def _peer(connection: socket.socket) -> int:
-    """The user at the other end, as the kernel says."""
-    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(data)[1])
 
 
 def _started(pid: int) -> int | None:

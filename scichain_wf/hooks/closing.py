@@ -54,6 +54,12 @@ def detour_lines(records: int, reason: str) -> list[str]:
     return [f"{_PREFIX}{_counted(records, 'record')} went through the spool: {shown(reason)}"]
 
 
+def joined_lines(agents: int, wanted: int) -> list[str]:
+    """One line for a run that has other agents than it asked for: those of the service it joined."""
+    there = _counted(agents, "agent")
+    return [f"{_PREFIX}the service that runs on this chain has {there}; the {wanted} that were asked for were not made"]
+
+
 def verify_command(chain_dir: Path, launched_from: Path) -> str:
     """The command that verifies this chain, for somebody who is in `launched_from`."""
     if chain_dir == launched_from / ".scichain":

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import getpass
 import os
-import re
 from pathlib import Path
 from typing import Final
 
 from scichain_wf.client.outbox import outbox_directory
-from scichain_wf.errors import LedgerError
+from scichain_wf.client.trustroot import read_trust_root
 from scichain_wf.hooks.artifacts import Artifacts
 from scichain_wf.hooks.digests import Digests, Hashing, shared_table
 from scichain_wf.hooks.naming import Naming
 from scichain_wf.hooks.recorder import Recorder
-from scichain_wf.model.text import digest_bytes
 from scichain_wf.model.transaction import RunId
 
 RUN_VARIABLE: Final = "SCICHAIN_RUN_ID"
 CHAIN_VARIABLE: Final = "SCICHAIN_RUN_CHAIN"
 ROOT_VARIABLE: Final = "SCICHAIN_RUN_ROOT"
 """What a run leaves in the environment of the programs it starts."""
-_TRUST_ROOT: Final = re.compile(rb"scichain-wf-trust-root-v1 (sha256:[0-9a-f]{64})\n\Z")
 
 
 def join_run(
@@ -59,19 +56,3 @@ def user_name() -> str:
     except (OSError, KeyError):
         return str(os.geteuid())
 
-
-def read_trust_root(chain_dir: Path) -> bytes:
-    """The chain id (32 bytes) that a chain's directory states.
-
-    Raises:
-        LedgerError: there is none, or it is not one.
-    """
-    path = chain_dir / "trust-root"
-    try:
-        with path.open("rb") as file:
-            found = _TRUST_ROOT.match(file.read(200))
-    except OSError as error:
-        raise LedgerError(f"{path}: {error.strerror}; is {chain_dir} a chain that this host can see?") from None
-    if not found:
-        raise LedgerError(f"{path} is not a trust root")
-    return digest_bytes(found[1].decode())

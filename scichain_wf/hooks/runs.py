@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Final, Literal, Self, cast
 
 from scichain_wf import __version__
-from scichain_wf.config import CHAIN_NAME, load_config
+from scichain_wf.config import CHAIN_NAME, Config, load_config
 from scichain_wf.config.settings import BY_NAME
 from scichain_wf.errors import ConfigError, SubmissionError
 from scichain_wf.hooks.artifacts import Artifact, Artifacts
@@ -40,7 +40,7 @@ class Run:
     Args:
         chain: directory of the chain; default: configured, or `.scichain` in the current directory.
         nodes: agents of the embedded service; default: configured, or one.
-        strict: fail rather than run what cannot be recorded.
+        strict: fail rather than run what cannot be recorded; default: configured, or not.
         hashing: how much of files is read (`always`, `cached`, `size-mtime`, `off`); default: configured, or `cached`.
         redact: patterns of secrets beside the usual and the configured ones (`hooks.redaction`).
         command: the command line to record.
@@ -60,13 +60,14 @@ class Run:
         *,
         chain: str | bytes | os.PathLike[str] | os.PathLike[bytes] | None = None,
         nodes: int | None = None,
-        strict: bool = False,
+        strict: bool | None = None,
         hashing: str | None = None,
         redact: Iterable[str] = (),
         command: Sequence[str] | None = None,
         quiet: bool = False,
     ) -> None:
-        self.strict, self.quiet, self.complete = strict, quiet, False
+        self.strict, self.quiet, self.complete = bool(strict), quiet, False
+        self._strict = strict
         self._patterns = tuple(redact)
         self.redaction = Redaction(self._patterns)
         try:
@@ -91,8 +92,11 @@ class Run:
     def __enter__(self) -> Self:
         """Begin: join the run of an outer process, else start the service."""
         try:
-            if not self._join():
-                self._start()
+            config = load_config(Path.cwd())
+            self.strict = config.strict if self._strict is None else self._strict
+            self.redaction = Redaction((*self._patterns, *config.redact))
+            if not self._join(config):
+                self._start(config)
         except Exception as error:
             if self.strict:
                 raise
@@ -145,7 +149,7 @@ class Run:
             self._interrupted = self._interrupted or status is TaskStatus.INTERRUPTED
             self._made_by.update((str(artifact.value["uri"]), key) for artifact in outputs)
 
-    def _join(self) -> bool:
+    def _join(self, config: Config) -> bool:
         run, chain_dir = os.environ.get(RUN_VARIABLE), os.environ.get(CHAIN_VARIABLE)
         if not run or not chain_dir:
             return False
@@ -153,19 +157,14 @@ class Run:
             identity = bytes.fromhex(run)
         except ValueError:
             raise SubmissionError(f"{RUN_VARIABLE} is not the id of a run: {run!r:.80}") from None
+        policy = self._policy or HashPolicy(config.hash_policy)
         self.recorder, self.artifacts, self.user = join_run(
-            identity,
-            Path(chain_dir),
-            Path.cwd(),
-            Hashing(self._policy or HashPolicy.CACHED),
-            os.environ.get(ROOT_VARIABLE, ""),
+            identity, Path(chain_dir), Path.cwd(), Hashing(policy), os.environ.get(ROOT_VARIABLE, "")
         )
         return True
 
-    def _start(self) -> None:
+    def _start(self, config: Config) -> None:
         here = Path.cwd()
-        config = load_config(here)
-        self.redaction = Redaction((*self._patterns, *config.redact))
         plan = RunPlan(
             engine=ENGINE,
             directory=here,

@@ -2,10 +2,11 @@
 
     start the service → `run-start` → tasks are recorded → `run-end` → flush → stop → closing line
 
-A service that is up already (`scichain-wf up`) is joined instead, and stays.
+A service that runs already on this host (another run's, or `scichain-wf up`) is joined instead, and ends with the last
+run that uses it. One that is gone before the end of the run is started anew.
 
 Only the start may fail (the caller decides whether the workflow goes on unrecorded). A chain that exists but whose
-service does not start (another run has it) still takes records: through its spool, from which the other run or the
+service does not start (another host has it) still takes records: through its spool, from which the other run or the
 next one commits them. Everything after the start ends in a message. Interrupting the flush leaves at once: the
 service notices that this process is gone, drains and ends, and what it does not commit waits in the outbox for the
 next run on this chain.
@@ -16,16 +17,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from scichain_wf import limits
+from scichain_wf.client.trustroot import read_trust_root
 from scichain_wf.errors import LedgerCorrupt, LedgerError, PeerError, ScichainError
 from scichain_wf.hooks.artifacts import Artifacts
-from scichain_wf.hooks.closing import Progress, closing_line, detour_lines, problem_lines, spooled_line, verify_command
+from scichain_wf.hooks.closing import (
+    Progress,
+    closing_line,
+    detour_lines,
+    joined_lines,
+    problem_lines,
+    spooled_line,
+    verify_command,
+)
 from scichain_wf.hooks.completeness import missing_line, recorded_tasks
 from scichain_wf.hooks.digests import Digests, Hashing, shared_table
-from scichain_wf.hooks.join import read_trust_root, user_name
+from scichain_wf.hooks.join import user_name
 from scichain_wf.hooks.naming import Naming
 from scichain_wf.hooks.recorder import Delivery, Recorder, new_run_id
 from scichain_wf.hooks.records import Engine, run_end_body, run_start_body
@@ -35,8 +47,7 @@ from scichain_wf.model.bodies import Kind
 from scichain_wf.model.canonical import JsonObject
 
 if TYPE_CHECKING:
-    from scichain_wf.client.service import Service
-    from scichain_wf.client.standing import Joined
+    from scichain_wf.client.service import Service, Summary
     from scichain_wf.crypto.signing import SigningKey
 
 
@@ -55,7 +66,7 @@ class RunPlan:
         hashing: how much of files is read.
         redaction: what is taken for a secret.
         launched_from: where the user's shell is, for commands in messages.
-        flush_timeout_s: how long the end of the run waits for its commits.
+        flush_timeout_s: how long the end of the run waits for its commits, in all.
         author: in whose name it is recorded.
         author_key: file of the key that signs the run's end.
     """
@@ -91,7 +102,7 @@ class RunSession:
         user: who runs it.
     """
 
-    def __init__(self, plan: RunPlan, service: Service | Joined | None, recorder: Recorder, refusal: str = "") -> None:
+    def __init__(self, plan: RunPlan, service: Service | None, recorder: Recorder, refusal: str = "") -> None:
         self.plan = plan
         self.recorder = recorder
         self.naming = Naming([plan.directory])
@@ -100,6 +111,8 @@ class RunSession:
         self.user = user_name()
         self._service = service
         self._refusal = refusal
+        self._nodes = plan.nodes if service is None else len(service.outboxes)
+        self._notes = [] if self._nodes == plan.nodes else joined_lines(self._nodes, plan.nodes)
         self.complete = False
         self._author_key = self._load_author_key()
         self.recorder.emit(Kind.RUN_START, self._run_start())
@@ -115,16 +128,11 @@ class RunSession:
         Raises:
             ScichainError: the service did not start; the message says why.
         """
-        from scichain_wf.client import (  # they start processes: only an engine's main process needs them
-            service,
-            standing,
-        )
+        from scichain_wf.client import service  # it starts processes: only an engine's main process needs it
 
         run = new_run_id()
         try:
-            running = standing.join(plan.chain_dir) or service.start(
-                plan.chain_dir, plan.nodes, metrics_dir=plan.metrics_dir
-            )
+            running = service.attend(plan.chain_dir, plan.nodes, plan.metrics_dir)
         except (LedgerError, PeerError) as refusal:
             if not may_spool or isinstance(refusal, LedgerCorrupt):
                 raise
@@ -138,7 +146,7 @@ class RunSession:
     def finish(
         self, status: str, tally: Mapping[str, int] | None, *, alone: bool = True, expected: Collection[str] = ()
     ) -> list[str]:
-        """Record that the run ended, wait until everything is committed, stop the service.
+        """Record that the run ended, wait until everything is committed, leave the service; within the plan's time.
 
         Args:
             status: `ok`, `failed` or `interrupted`.
@@ -149,10 +157,10 @@ class RunSession:
         Returns:
             Lines for the user; the last one is the closing line if everything could be committed.
         """
-        recorder = self.recorder
+        recorder, deadline = self.recorder, time.monotonic() + self.plan.flush_timeout_s
         tasks, intents = recorder.count(Kind.TASK), recorder.count(Kind.INTENT)
         if not alone:
-            tasks, intents = self._count_all(tasks, intents)
+            tasks, intents = self._count_all(tasks, intents, deadline)
         missing = self._missing(expected, alone)
         body = run_end_body(status, time.time_ns() // 1_000, tasks, intents, tally, missing)
         if self._author_key is not None:
@@ -163,10 +171,10 @@ class RunSession:
             spool, command = self.plan.chain_dir / "spool", self.plan.verify_command
             closing = [spooled_line(recorder.run, tasks, spooled, spool, self._refusal, command)]
         else:
-            closing = self._flush(self._service)
+            closing = self._close(self._service, deadline)
         self.complete = self._service is not None and not recorder.problems
         detour = detour_lines(recorder.count_all(Delivery.SPOOL), recorder.detour)
-        return problem_lines(recorder.problems) + detour + closing
+        return problem_lines(recorder.problems) + self._notes + detour + closing
 
     def _missing(self, expected: Collection[str], alone: bool) -> list[str]:
         """Those of `expected` that left no record, which is a problem."""
@@ -188,35 +196,52 @@ class RunSession:
             self.recorder.problem(f"the run's end is not signed: {error}")
             return None
 
-    def _count_all(self, tasks: int, intents: int) -> tuple[int, int]:
+    def _count_all(self, tasks: int, intents: int, deadline: float) -> tuple[int, int]:
         """Tasks and intents of all processes of the run, as far as they have arrived; at least our own."""
         if self._service is None:
             return tasks, intents
-        progress = Progress()
         try:
-            summary = self._service.flush(self.recorder.run, timeout_s=self.plan.flush_timeout_s, progress=progress)
+            summary = self._flushed(self._service, deadline)
         except ScichainError:
             return tasks, intents  # the flush that follows says what is wrong
-        finally:
-            progress.done()
         others = sum(summary.transactions.values()) - summary.tasks - 1  # the run's start
         return max(tasks, summary.tasks), max(intents, others)
 
-    def _flush(self, service: Service | Joined) -> list[str]:
-        """Wait for the commits; the closing line, or nothing and a problem more."""
-        progress, closing = Progress(), []
+    def _close(self, service: Service, deadline: float) -> list[str]:
+        """Wait for the commits and leave; the closing line, or nothing and a problem more."""
+        closing = []
         try:
-            summary = service.flush(self.recorder.run, timeout_s=self.plan.flush_timeout_s, progress=progress)
+            summary = self._flushed(service, deadline)
             closing.append(closing_line(self.recorder.run, summary, self.plan.verify_command))
         except ScichainError as error:
             self.recorder.problem(str(error))
+        try:
+            (self._service or service).stop(timeout_s=max(deadline - time.monotonic(), limits.ANSWER_GRACE_S))
+        except ScichainError as error:
+            if closing:  # else the flush has said it
+                self.recorder.problem(str(error))
+        return closing
+
+    def _flushed(self, service: Service, deadline: float) -> Summary:
+        """Everything is committed; by another service if this one is gone."""
+        run, progress = self.recorder.run, Progress()
+        try:
+            return service.flush(run, timeout_s=max(0.0, deadline - time.monotonic()), progress=progress)
+        except PeerError:
+            if not service.is_lost:
+                raise
+            service = self._replaced(service)
+            return service.flush(run, timeout_s=max(0.0, deadline - time.monotonic()), progress=progress)
         finally:
             progress.done()
-        try:
-            service.stop()
-        except ScichainError as error:
-            self.recorder.problem(str(error))
-        return closing
+
+    def _replaced(self, lost: Service) -> Service:
+        from scichain_wf.client import service
+
+        with suppress(ScichainError):  # that it did not end in order is known
+            lost.stop()
+        self._service = service.attend(self.plan.chain_dir, self.plan.nodes, self.plan.metrics_dir)
+        return self._service
 
     def _run_start(self) -> JsonObject:
         plan = self.plan
@@ -227,7 +252,7 @@ class RunSession:
                 workflow = {name: found.value[name] for name in ("uri", "digest") if name in found.value}
         chain_dir = os.path.realpath(os.fsencode(plan.chain_dir))
         roots = [root.value(chain_dir) for root in self.naming.roots]
-        settings = {"nodes": plan.nodes, **plan.hashing.value(), **plan.settings}
+        settings = {"nodes": self._nodes, **plan.hashing.value(), **plan.settings}
         now_us = time.time_ns() // 1_000
         return run_start_body(
             plan.engine, roots, self.user, now_us, plan.command, workflow, settings, plan.redaction, plan.author

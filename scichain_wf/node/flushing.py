@@ -10,14 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from scichain_wf import limits
 from scichain_wf.errors import PeerError
 from scichain_wf.node import wire
 
 if TYPE_CHECKING:
     from scichain_wf.node.members import Members
 
+_NAMED_MAX: Final = 5
+"""Slots that a message names one by one."""
 Progress = Callable[[int, int], None]
 """(committed, pending)."""
 
@@ -69,6 +72,12 @@ class FlushBoard:
         return all(slot in self._reports and self._reports[slot].done for slot in self._waiting)
 
     @property
+    def late(self) -> dict[int, int | None]:
+        """Slots that are not done, and how many records each had pending when it was heard last."""
+        reports = {slot: self._reports.get(slot) for slot in sorted(self._waiting)}
+        return {slot: None if r is None else r.pending for slot, r in reports.items() if r is None or not r.done}
+
+    @property
     def progress(self) -> tuple[int, int]:
         """Transactions committed since the agents started, and pending now."""
         return sum(r.committed for r in self._reports.values()), sum(r.pending for r in self._reports.values())
@@ -98,12 +107,15 @@ class Flusher:
         self._number = 0
         self._changed = asyncio.Event()
         self._turn = asyncio.Lock()
+        self.late = ""
 
     async def run(self, *, drain: bool = False, progress: Progress | None = None) -> None:
         """Wait until everything in the outboxes is committed; with `drain` the agents close them, too.
 
+        If it is cancelled, `late` says in words who was waited for.
+
         Raises:
-            PeerError: no agent is left.
+            PeerError: no agent is left; or all others are drained, and some could not be reached for DRAIN_SILENCE_S.
         """
         async with self._turn:
             self._number += 1
@@ -114,6 +126,7 @@ class Flusher:
                     self._say(slot)
                 await self._wait(board, progress)
             finally:
+                self.late = self._described(board.late)
                 self._board = None
 
     def status(self, slot: int, value: dict[str, object]) -> None:
@@ -145,8 +158,30 @@ class Flusher:
                 said = board.progress
                 progress(*said)
             self._changed.clear()
-            await self._changed.wait()
+            if not board.drain:
+                await self._changed.wait()
+                continue
+            try:
+                async with asyncio.timeout(limits.DRAIN_SILENCE_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                self._give_up(board)
         raise PeerError("every agent has ended")
+
+    def _give_up(self, board: FlushBoard) -> None:
+        """Nobody said anything for a while: if nobody can any more who is waited for, it is over."""
+        if not any(self._members.is_connected(slot) for slot in board.late):
+            raise PeerError(self._described(board.late))
+
+    def _described(self, late: dict[int, int | None]) -> str:
+        said = []
+        for slot, pending in list(late.items())[: _NAMED_MAX]:
+            state = "does not answer" if pending is None else f"has {pending} records to commit"
+            if not self._members.is_connected(slot):
+                state = "cannot be reached; what its host holds waits there for its next agent"
+            said.append(f"slot {slot}{self._members.host_of(slot)} {state}")
+        more = len(late) - len(said)
+        return "; ".join(said) + (f"; and {more} more" if more else "")
 
     def _say(self, slot: int) -> None:
         if self._board is not None:

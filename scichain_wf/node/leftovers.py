@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from scichain_wf import limits
-from scichain_wf.client.outbox import SHARED_MEMORY, SUFFIX, OutboxReader, user_directory, writer_is_alive
+from scichain_wf.client.outbox import SERVICE, SHARED_MEMORY, SUFFIX, OutboxReader, user_directory, writer_is_alive
 from scichain_wf.crypto.merkle import leaf_hash
 from scichain_wf.errors import DecodeError, LedgerError, SubmissionError
 from scichain_wf.model import transaction
@@ -182,9 +183,20 @@ def _removed(item: Found, *, dry_run: bool) -> Verdict:
 def _remove_empty(user: Path) -> None:
     for directory in [*_directories(user), user]:
         try:
+            if [entry.name for entry in directory.iterdir()] == [SERVICE]:
+                _remove_dead(directory / SERVICE)
             directory.rmdir()
         except OSError:
             continue  # something is in it
+
+
+def _remove_dead(path: Path) -> None:
+    """Remove a storage node's socket if nobody listens there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        try:
+            trial.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
 
 
 def _directories(directory: Path) -> list[Path]:

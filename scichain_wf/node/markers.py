@@ -52,8 +52,11 @@ class Identity:
 
     def is_dead(self, here: Identity) -> bool:
         """Whether it certainly is, as seen by the process `here`."""
-        comparable = self.boot == here.boot != "" and self.namespace == here.namespace != ""
-        return comparable and _started(self.pid) != self.started
+        return self.is_near(here) and _started(self.pid) != self.started
+
+    def is_near(self, here: Identity) -> bool:
+        """Whether its process id means the same to the process `here`."""
+        return self.boot == here.boot != "" and self.namespace == here.namespace != ""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"

@@ -7,6 +7,7 @@ ones; from then on every durable link goes to everybody.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -89,6 +90,7 @@ class Members:
         self._by_slot: dict[int, Member] = {}
         self._replaced: set[bytes] = set()
         self.dismissed: dict[int, str] = {}
+        self._telling: asyncio.TimerHandle | None = None
         self.size, self._slots = size, slots
 
     @property
@@ -163,6 +165,16 @@ class Members:
             member.next = max(min(effect.next, self.size), self.size - limits.SYNC_LINKS_MAX)
             await self._catch_up(member)
 
+    def is_connected(self, slot: int) -> bool:
+        """Whether there is a channel to the agent of a slot."""
+        member = self._by_slot.get(slot)
+        return member is not None and member.channel is not None
+
+    def host_of(self, slot: int) -> str:
+        """` on <host>`, as far as it is known."""
+        member = self._by_slot.get(slot)
+        return f" on {member.hello.join.host}" if member is not None else ""
+
     def dismiss(self, slot: int, reason: str, *, for_good: bool) -> None:
         """Tell an agent why it is not wanted, and end its channel; it may come back unless it is `for_good`."""
         self.dismissed[slot] = reason
@@ -185,6 +197,15 @@ class Members:
         for member in self.all:
             if member.is_welcome:
                 self.send(member.slot, kind, payload)
+
+    def tell_addresses(self) -> None:
+        """Let everybody know where the others are, soon: who comes meanwhile is told of together."""
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(limits.PEERS_S, self._tell)
+
+    def _tell(self) -> None:
+        self._telling = None
+        self.broadcast(wire.Kind.PEERS, wire.encoded(self.addresses))
 
     def announce(self, effect: Announce) -> None:
         """A durable link to everybody who has all links before it; with its block to who may lack it."""

@@ -10,8 +10,10 @@ import asyncio
 import ctypes
 import json
 import os
+import socket
+import struct
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Final, cast
 
@@ -20,6 +22,7 @@ from scichain_wf.errors import PeerError
 
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NAME: Final = 15
+_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
 _STDIN: Final = 0
 _STDOUT: Final = 1
 
@@ -60,13 +63,21 @@ def decoded(line: bytes) -> dict[str, object]:
     return cast("dict[str, object]", value)
 
 
-async def lines() -> AsyncIterator[dict[str, object]]:
-    """Control lines on standard input, until its other end is closed."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limits.CONTROL_LINE_BYTES_MAX)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(_STDIN, "rb", closefd=False))
-    while line := await reader.readline():
-        yield decoded(line)
+async def lines(reader: asyncio.StreamReader | None = None) -> AsyncIterator[dict[str, object]]:
+    """Control lines from a reader, or on standard input, until its other end is closed.
+
+    Raises:
+        PeerError: one is malformed or too long.
+    """
+    if reader is None:
+        reader = asyncio.StreamReader(limits.CONTROL_LINE_BYTES_MAX)
+        protocol, pipe = asyncio.StreamReaderProtocol(reader), os.fdopen(_STDIN, "rb", closefd=False)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
+    try:
+        while line := await reader.readline():
+            yield decoded(line)
+    except ValueError:
+        raise PeerError("a control line is too long") from None
 
 
 def reply(value: dict[str, object]) -> None:
@@ -84,7 +95,7 @@ def broken_off() -> None:
 
 
 class Replies(asyncio.BaseProtocol):
-    """Lines to whoever started this process, without ever waiting for it to read them."""
+    """Lines to a process, without ever waiting for it to read them; by `open` to whoever started this one."""
 
     def __init__(self) -> None:
         self._transport: asyncio.WriteTransport | None = None
@@ -121,6 +132,56 @@ class Replies(asyncio.BaseProtocol):
             self._transport.abort()
 
 
+class Visitor(Replies, asyncio.Protocol):
+    """A process of this user at the other end of a Unix socket; lines from it are in `reader`.
+
+    Args:
+        came: called with it when it is there.
+
+    Attributes:
+        handle: tells its end; None: no such thing, and the socket alone tells.
+    """
+
+    def __init__(self, came: Callable[[Visitor], None]) -> None:
+        super().__init__()
+        self._came = came
+        self.reader = asyncio.StreamReader(limits.CONTROL_LINE_BYTES_MAX)
+        self.handle: int | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Somebody connected; who is not this user is sent away."""
+        connection = cast("asyncio.Transport", transport)
+        peer = cast("socket.socket", connection.get_extra_info("socket"))
+        pid, uid, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        self._transport = connection
+        if uid != os.geteuid():
+            self.abort()
+            return
+        self.reader.set_transport(connection)
+        with suppress(OSError, AttributeError):  # in another pid namespace, or dead already
+            self.handle = os.pidfd_open(pid)
+        self._came(self)
+
+    def abort(self) -> None:
+        """Send it away."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Some of a line."""
+        self.reader.feed_data(data)
+
+    def eof_received(self) -> bool:
+        """It has nothing more to ask, and may wait for answers."""
+        self.reader.feed_eof()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """It is gone."""
+        super().connection_lost(error)
+        self.reader.feed_eof()
+
+
 def parent_handle(pid: int) -> int | None:
     """A descriptor that tells when the parent process `pid` ends, even if others hold its pipes; None: no such thing.
 
@@ -142,7 +203,7 @@ def parent_handle(pid: int) -> int | None:
 
 
 async def end_of(handle: int | None) -> None:
-    """Return when the process of a `parent_handle` has ended; without one, never."""
+    """Return when the process of a handle has ended; without one, never."""
     ended = asyncio.Event()
     if handle is not None:
         asyncio.get_running_loop().add_reader(handle, ended.set)

@@ -3,6 +3,7 @@
     /dev/shm/scichain-<uid>/<chain>/slot-<n>/        an agent's outbox; the agent holds a lock on the directory
                                     drain.<hex>/     an outbox whose agent is gone or going: read, commit, remove
                                     tail-<n>/        an agent's ledger tail; worth nothing without its process
+                                    service          a socket, where runs join the storage node
 
 A hook re-checks the directory after each write, so renaming an outbox loses nothing: what was written before is
 found by who drains it, who writes after notices and emits again.
@@ -24,6 +25,8 @@ from scichain_wf.errors import LedgerError, SubmissionError
 _DRAIN: Final = "drain."
 _SLOT: Final = "slot-"
 _TAIL: Final = "tail-"
+CHAIN_LEVELS: Final = 2
+"""The chain's directory and the user's."""
 _WAIT_STEP_S: Final = 0.02
 _MAKE_ATTEMPTS: Final = 10
 
@@ -38,20 +41,20 @@ def tail_directory(chain: bytes, slot: int) -> Path:
     return chain_directory(chain) / f"{_TAIL}{slot}"
 
 
-def make(directory: Path) -> None:
-    """Make an outbox or tail with its private parents.
+def make(directory: Path, levels: int = CHAIN_LEVELS + 1) -> None:
+    """Make an outbox or tail (or what is above it: fewer levels) with its private parents.
 
     Raises:
         SubmissionError: it cannot be made, or a level of it is not this user's alone.
     """
     for _ in range(_MAKE_ATTEMPTS):
         try:
-            return create_outbox(directory)
+            return create_outbox(directory, levels)
         except SubmissionError:
             if directory.parent.exists():
                 raise
             # Another chain's end has just removed the empty directory above: make it again.
-    return create_outbox(directory)
+    return create_outbox(directory, levels)
 
 
 def free_bytes(directory: Path) -> int:

@@ -5,7 +5,7 @@
            started again and joins under a new key
     end:   drain the agents, close the store, remove what is on tmpfs
 
-It ends when it is told to, on SIGTERM, and when the engine that started it is gone. Anything that leaves the store in
+It ends on SIGTERM, and when the last run that uses it (`runs`) has left or is gone. Anything that leaves the store in
 doubt ends it at once: what is acknowledged is on disk, what is not waits in the outboxes. So does the loss of the
 writer's lease (`writers`); whatever lies about then is its successor's, and it touches nothing.
 """
@@ -26,14 +26,13 @@ from scichain_wf.client.outbox import outbox_directory
 from scichain_wf.consensus import events, messages, storage
 from scichain_wf.consensus.effects import Announce, Halt, Replay
 from scichain_wf.consensus.roster import Roster
-from scichain_wf.errors import DecodeError, LedgerError, PeerError, ScichainError, VerificationError
+from scichain_wf.errors import EXIT_INCOMPLETE, DecodeError, LedgerError, PeerError, ScichainError, VerificationError
 from scichain_wf.ledger.prepared import prepared
 from scichain_wf.model.epoch import Settings
 from scichain_wf.node import chain as chains
-from scichain_wf.node import hello, process, shm, wire
+from scichain_wf.node import hello, shm, wire
 from scichain_wf.node.commits import Committer
 from scichain_wf.node.crew import Crew
-from scichain_wf.node.engine import Engine
 from scichain_wf.node.figures import StorageFigures
 from scichain_wf.node.flushing import Flusher
 from scichain_wf.node.heirs import Heirs
@@ -42,6 +41,7 @@ from scichain_wf.node.log import Log
 from scichain_wf.node.members import Member, Members
 from scichain_wf.node.past import Filters
 from scichain_wf.node.room import Room
+from scichain_wf.node.runs import Runs
 from scichain_wf.node.site import publish, withdraw
 from scichain_wf.node.tasks import Tasks
 from scichain_wf.transport import runca, tls
@@ -106,7 +106,6 @@ class StorageNode:
         self._changed = asyncio.Event()
         self._stop = asyncio.Event()
         self._fatal: BaseException | None = None
-        self._replies = process.Replies()
         self._tasks = Tasks(self._fail)
         self._spawn = self._tasks.spawn
         heard = self._received, self._said_hello, self._changed.set
@@ -115,7 +114,8 @@ class StorageNode:
         self._crew = Crew(children, self._spawn, self._agent_ended, self._log)
         self._flusher = Flusher(self._members, lambda: self._core.is_idle, self._slots)
         self._heirs = Heirs(self._chain, self._members, self._crew, self._flusher, lambda: self._in_force)
-        self._engine = Engine(engine, self._flusher, self._heirs.find, self._read, self._replies, self._end, self._room)
+        asked = self._flusher, self._heirs.find, self._read
+        self._runs = Runs(engine, *asked, self._end, self._tasks, self._room, self._log)
         parts = (self._core, self._committer, self._members, self._crew)
         self._figures = StorageFigures(layout, site.metrics, self._chain, writer.number, slots, parts, self._log)
         self._appending = asyncio.Lock()
@@ -131,28 +131,29 @@ class StorageNode:
         """
         self._loop = asyncio.get_running_loop()
         self._tasks.guard(self._loop)
-        await self._replies.open()
+        await self._runs.open()
         self._loop.add_signal_handler(signal.SIGTERM, self._end, "SIGTERM")
         authority = runca.RunAuthority(self._chain.hex()[:16])
         credentials = authority.issue(tls.STORAGE)
         listener = Listener(tls.server_context(credentials), self._members.serve, self._note)
-        drained = False
+        left = "it was not begun"
         with self._writer.beating(lambda error: self._loop.call_soon_threadsafe(self._fail, error)):
             try:
                 await self._start(listener, authority, credentials)
-                self._spawn(self._engine.serve())
-                self._spawn(self._engine.watch())
+                self._runs.serve()
                 self._spawn(self._heirs.watch())
                 self._spawn(self._figures.keep())
                 await self._stop.wait()
-                drained = self._fatal is None and await self._drain()
+                self._runs.dismiss()
+                left = await self._drain() if self._fatal is None else str(self._fatal)
             except ScichainError as error:
                 self._fail(error)
             finally:
                 await self._close(listener)
+                await self._runs.close(EXIT_INCOMPLETE if left else 0, left)
         if self._fatal is not None:
             raise self._fatal
-        return 0 if drained else 3
+        return EXIT_INCOMPLETE if left else 0
 
     async def _start(self, listener: Listener, authority: runca.RunAuthority, credentials: Credentials) -> None:
         place = self._site.host, self._site.ports
@@ -174,7 +175,8 @@ class StorageNode:
         await self._until(lambda: self._members.ready == count, "connect to the others", limits.MESH_TIMEOUT_S)
         others = range(count + 1, count + self._site.slots + 1)
         publish(self._layout, self._launch, authority, credentials, address, others)
-        self._replies.say({"ready": self._ready()})
+        await self._runs.admit(self._chain, self._ready)
+        self._runs.say({"ready": self._ready()})
         self._works()
         self._log.info("ready", writer=self._writer.number, slots=count, height=self._members.size - 1)
         if self._kept:
@@ -219,23 +221,24 @@ class StorageNode:
                 raise PeerError(f"no agent did {what} within {timeout_s:.0f} s; see {log}") from None
             self._log.warning(f"not every agent did {what} in time", timeout_s=timeout_s)
 
-    async def _drain(self) -> bool:
-        """Get everything committed that is in the outboxes, and have the agents close them."""
+    async def _drain(self) -> str:
+        """Get everything committed that is in the outboxes, and have the agents close them; what is left, in words."""
         try:
             async with asyncio.timeout(limits.DRAIN_FULL_TIMEOUT_S if self._room.lack else limits.DRAIN_TIMEOUT_S):
                 self._heirs.find()
                 if self._crew.all_slots or self._slots():  # else nobody came, or all have left in order
                     await self._flusher.run(drain=True)
         except (TimeoutError, PeerError) as error:
-            reason = self._room.lack or error
+            reason = self._room.lack or str(error) or self._flusher.late
             self._log.error("not everything was committed: the rest waits for the next start", reason=reason)
-            return False
-        return not shm.has_outboxes(self._chain)
+            return reason
+        return "an outbox is held by a process that does not end" if shm.has_outboxes(self._chain) else ""
 
     async def _close(self, listener: Listener) -> None:
         with suppress(LedgerError):  # it may have slept since it was asked last
             self._writer.check()
         is_writer = not self._writer.is_fenced
+        self._runs.dismiss()
         await self._crew.end(now=not is_writer)
         await self._tasks.cancel()
         await listener.close()
@@ -247,7 +250,6 @@ class StorageNode:
             shm.remove_empty(self._chain)
             withdraw(self._layout)
             self._figures.remove()
-        await self._replies.close()
         self._log.info("ended", credit=dict(self._core.credit), dropped=dict(self._core.dropped))
 
     def _end(self, why: str) -> None:
@@ -259,7 +261,7 @@ class StorageNode:
         if self._fatal is None:
             self._fatal = error
             self._log.error("fatal", reason=f"{type(error).__name__}: {error}")
-            self._replies.say({"error": {"class": type(error).__name__, "message": str(error)}})
+            self._runs.say({"error": {"class": type(error).__name__, "message": str(error)}})
         self._stop.set()
 
     # --- the core -----------------------------------------------------------------------------------
@@ -315,7 +317,7 @@ class StorageNode:
             self._members.dismiss(member.slot, str(error), for_good=True)
             return
         await self._greet(member)
-        self._members.broadcast(wire.Kind.PEERS, wire.encoded(self._members.addresses))
+        self._members.tell_addresses()
         self._heirs.find()  # it may have been told to take something over and not heard it
         self._flusher.again(member.slot)
 
@@ -332,7 +334,7 @@ class StorageNode:
                 raise
             joins = (member.hello.join,)  # it may be another one's that does not hold
             await self._begin_epoch(partial(self._launch.next_epoch, current=self._epoch, joins=joins))
-        self._replies.say(self._pids())
+        self._runs.say(self._pids())
 
     async def _greet(self, member: Member) -> None:
         """Welcome an agent, unless it has another chain."""

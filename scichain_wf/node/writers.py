@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self
 
 from scichain_wf import limits
-from scichain_wf.errors import DecodeError, LedgerError
+from scichain_wf.errors import DecodeError, LedgerError, LedgerInUse
 from scichain_wf.ledger import files
 from scichain_wf.ledger.store import ChainStore
 from scichain_wf.node.markers import Identity, Marker, State, first_line, second_line
@@ -296,9 +296,10 @@ class _Earlier:
         return not self._open
 
     def refuse_if_alive(self) -> None:
-        """Raise `LedgerError` if the last look saw a heartbeat."""
+        """Raise `LedgerError` if the last look saw a heartbeat, `LedgerInUse` if it was one of this host."""
         if self._alive is not None:
-            raise LedgerError(
+            kind = LedgerInUse if self._alive.who is not None and self._alive.who.is_near(self._here) else LedgerError
+            raise kind(
                 f"{self._layout.root} is in use: its storage node is {self._alive}; wait for that run to end, or "
                 "choose another --chain"
             )

@@ -9,6 +9,7 @@ from scichain_wf.consensus.timing import Timing
 from scichain_wf.errors import ConfigError
 from scichain_wf.model.difficulty import Difficulty
 from scichain_wf.model.epoch import Settings
+from scichain_wf.sim import limits as bounds
 from scichain_wf.sim.latency import Latency
 
 
@@ -88,7 +89,7 @@ class SimConfig:
 
     def __post_init__(self) -> None:
         seconds = ("duration_s", "drain_s", "sync_s", "detect_s", "reconnect_s", "join_s", "checkpoint_s")
-        for name, most in (("rate", limits.SIM_RATE_MAX), *((name, limits.SIM_SECONDS_MAX) for name in seconds)):
+        for name, most in (("rate", bounds.SIM_RATE_MAX), *((name, bounds.SIM_SECONDS_MAX) for name in seconds)):
             if not 0 <= getattr(self, name) <= most:
                 raise ConfigError(f"{name} is {getattr(self, name)}; allowed is 0 to {most:,.0f}")
         for name in ("sources", "edited", "tampered", "unresolved", "again"):

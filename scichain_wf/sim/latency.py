@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, Self
 
-from scichain_wf import limits
 from scichain_wf.errors import ConfigError
+from scichain_wf.sim import limits
 from scichain_wf.sim.numbers import number, quoted
 
 PRESETS: Final = {"infiniband": "fixed:2", "ethernet": "fixed:250"}

@@ -11,6 +11,7 @@ from scichain_wf import limits
 from scichain_wf.errors import ConfigError
 from scichain_wf.model.difficulty import Difficulty
 from scichain_wf.sim import faults as breaking
+from scichain_wf.sim import limits as bounds
 from scichain_wf.sim.config import SimConfig
 from scichain_wf.sim.faults import Fault, Kind
 from scichain_wf.sim.latency import Latency
@@ -50,15 +51,15 @@ class _Form:
 _FORMS: Final = {
     Kind.CRASH: _Form("its process ends, and starts again", "SLOT"),
     Kind.STORAGE: _Form("the same of the storage node", "0"),
-    Kind.BETWEEN: _Form("the same, in the middle of a step", "ENDPOINT", "EFFECTS", 1, limits.SIM_EFFECTS_MAX),
+    Kind.BETWEEN: _Form("the same, in the middle of a step", "ENDPOINT", "EFFECTS", 1, bounds.SIM_EFFECTS_MAX),
     Kind.LOSE: _Form("the node is gone, and comes back empty", "SLOT"),
     Kind.PARTITION: _Form("they reach only each other", "ENDPOINTS"),
     Kind.CUT: _Form("nothing comes through this way", "FROM,TO"),
     Kind.LOSS: _Form("messages are lost", "", "PROBABILITY", 0.0, 1.0),
     Kind.DUPLICATE: _Form("messages come twice", "", "PROBABILITY", 0.0, 1.0),
     Kind.REORDER: _Form("messages overtake each other", "", "PROBABILITY", 0.0, 1.0),
-    Kind.SLOW_DISK: _Form("each write takes so long", "0", "SECONDS", 0.0, limits.SIM_SYNC_S_MAX),
-    Kind.SKEW: _Form("its clock runs so fast", "SLOT", "FACTOR", limits.SIM_SKEW_MIN, limits.SIM_SKEW_MAX),
+    Kind.SLOW_DISK: _Form("each write takes so long", "0", "SECONDS", 0.0, bounds.SIM_SYNC_S_MAX),
+    Kind.SKEW: _Form("its clock runs so fast", "SLOT", "FACTOR", bounds.SIM_SKEW_MIN, bounds.SIM_SKEW_MAX),
     Kind.PAUSE: _Form("its process stands still", "SLOT"),
     Kind.ROLLBACK: _Form("storage goes on from its disk of AT", "0"),
 }
@@ -116,8 +117,8 @@ def fault(text: str) -> Fault:
         raise ConfigError(f"{quoted(text)} is not of the form {fault_form(kind)}")
     at, until, where, amount = (*rest, "", "")[:4]
     try:
-        begin = number(at, 0, limits.SIM_SECONDS_MAX)
-        end = number(until, begin, limits.SIM_SECONDS_MAX)
+        begin = number(at, 0, bounds.SIM_SECONDS_MAX)
+        end = number(until, begin, bounds.SIM_SECONDS_MAX)
         endpoints = tuple(whole(one, 0, limits.SLOTS_MAX) for one in where.split(",")) if where else ()
         if not form.amount:
             found = number(amount or "0", 0, 0)
@@ -175,10 +176,10 @@ def scenario(
     named, told = tuple(faults), tuple(lies)
     lying = dict(told)
     end_s = config.duration_s + config.drain_s
-    if config.rate * config.duration_s > limits.SIM_TASKS_MAX:
+    if config.rate * config.duration_s > bounds.SIM_TASKS_MAX:
         raise ConfigError(
             f"--rate, --duration: {config.rate * config.duration_s:,.0f} tasks are too many; "
-            f"at most {limits.SIM_TASKS_MAX:,} fit into memory"
+            f"at most {bounds.SIM_TASKS_MAX:,} fit into memory"
         )
     for one in named:
         _check(one, config.nodes)
@@ -220,7 +221,7 @@ def decidable(one: Scenario) -> None:
     Raises:
         ConfigError: says what is too long or too short, and what is enough.
     """
-    config, settle_s = one.config, limits.SIM_SETTLE_S
+    config, settle_s = one.config, bounds.SIM_SETTLE_S
     end_s, whole_s = config.duration_s + config.drain_s, _whole_from_s(config, one.faults)
     drain_s = whole_s - config.duration_s + 2 * settle_s
     if whole_s > end_s:
@@ -237,10 +238,10 @@ def decidable(one: Scenario) -> None:
             f"--drain {drain_s:g} is enough, or --no-check"
         )
     wait_s, long_s = config.timing.deadline_s, Latency.parse(config.latency).long_s
-    if limits.SIM_HOPS * long_s > wait_s:
+    if bounds.SIM_HOPS * long_s > wait_s:
         raise ConfigError(
             f"--latency {config.latency}: a message may take {long_s * 1e6:,.0f} µs; after faults a quorum must answer "
-            f"within {wait_s:g} s: at most {wait_s / limits.SIM_HOPS * 1e6:,.0f} µs are enough, or --no-check"
+            f"within {wait_s:g} s: at most {wait_s / bounds.SIM_HOPS * 1e6:,.0f} µs are enough, or --no-check"
         )
 
 

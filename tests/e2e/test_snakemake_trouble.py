@@ -15,7 +15,7 @@ from scichain_wf.client import service
 from scichain_wf.hooks.recorder import Recorder, new_run_id
 from scichain_wf.hooks.records import Engine
 from scichain_wf.hooks.session import RunPlan, RunSession
-from tests.e2e.workflows import SIMPLE, TIMEOUT_S, closing, environment, simple_project
+from tests.e2e.workflows import CLOSING, SIMPLE, TIMEOUT_S, Project, closing, environment, simple_project
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install 'scichain-wf[snakemake]'")
 
@@ -64,21 +64,29 @@ def test_installed_plugin_that_is_not_chosen_does_nothing(tmp_path: Path) -> Non
     assert not (project.directory / ".scichain").exists()
 
 
-def test_chain_in_use_by_another_run_takes_records_through_its_spool(tmp_path: Path) -> None:
-    project = simple_project(tmp_path)
-    other = service.start(project.directory / ".scichain")
-    try:
-        result = project.snakemake()
-    finally:
-        other.stop()
-    assert result.returncode == 0
-    assert (project.directory / "out.txt").exists()
-    assert "waiting in" in result.stderr
-    assert "in use" in result.stderr
-    project.write("in.txt", "again\n")
-    assert project.snakemake().returncode == 0
-    assert [len(run["tasks"]) for run in project.runs()] == [1, 1]
-    assert project.verdict() == 0
+def test_workflows_in_two_directories_share_a_chain_at_a_time(tmp_path: Path) -> None:
+    """Each waits until the other has begun, so that neither begins after the other's end."""
+    projects = []
+    for mine, theirs in (("one", "two"), ("two", "one")):
+        wait = f"touch begun; while [ ! -e ../{theirs}/begun ]; do sleep 0.05; done"
+        project = Project(tmp_path / mine, f'rule all:\n  output: "out"\n  shell: "{wait}; echo {mine} > out"\n')
+        project.write("scichain.toml", "chain = '../chain'\n")
+        projects.append(project)
+    begun = [
+        subprocess.Popen(
+            project.command(), cwd=project.directory, env=environment(), stderr=subprocess.PIPE, encoding="utf-8"
+        )
+        for project in projects
+    ]
+    ends = [process.communicate(timeout=TIMEOUT_S)[1] for process in begun]
+    assert [process.returncode for process in begun] == [0, 0], ends
+    for stderr in ends:
+        found = CLOSING.search(stderr)
+        assert found is not None, stderr
+        assert found.groups()[:2] == ("1", "4")
+        assert "provenance is incomplete" not in stderr
+    assert [len(run["tasks"]) for run in projects[0].runs()] == [1, 1]
+    assert projects[0].verdict() == 0
 
 
 def test_provenance_trouble_stops_nothing_unless_strict(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.ledger.store import ChainStore
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.transaction import RunId, Transaction
-from tests.integration.service_kit import Records, assert_verifies, committed, is_alive, wait_until
+from tests.integration.service_kit import Records, assert_verifies, committed, is_alive, supervisor_of, wait_until
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -137,7 +137,7 @@ class Drill:
     def _kill_supervisor(self) -> None:
         """Sometimes its storage process dies with it; else that one serves on, until it is told to end."""
         service = self.service
-        service._process.kill()
+        os.kill(supervisor_of(service), signal.SIGKILL)
         if self._chance.random() < 0.5:
             os.kill(service.pids["storage"], signal.SIGKILL)
         with contextlib.suppress(PeerError):

@@ -146,6 +146,11 @@ def is_alive(pid: int) -> bool:
     return state not in "ZX"
 
 
+def supervisor_of(service: Service) -> int:
+    """Process id of the parent of the storage process."""
+    return int(Path(f"/proc/{service.pids['storage']}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def kill(service: Service, name: str, number: signal.Signals = signal.SIGKILL) -> None:
     """A signal to one process of the service, and the wait for its end."""
     pid = service.pids[name]

@@ -13,8 +13,8 @@ from scichain_wf.audit import Result
 from scichain_wf.cli import run
 from scichain_wf.client import kept
 from scichain_wf.client.service import start
+from scichain_wf.client.trustroot import read_trust_root
 from scichain_wf.errors import VerificationError
-from scichain_wf.hooks.join import read_trust_root
 from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.model.transaction import Transaction
 from tests.integration.service_kit import Records, assert_committed_once, committed, emit, running

@@ -24,6 +24,7 @@ from tests.integration.service_kit import (
     is_alive,
     kill,
     running,
+    supervisor_of,
     wait_until,
 )
 
@@ -182,7 +183,7 @@ def test_a_storage_node_that_keeps_dying_is_given_up_and_loses_nothing(chain: Pa
     emitted = records.tasks(5)
     os.kill(service.pids["slot-1"], signal.SIGSTOP)
     emit(service, emitted)
-    supervisor = service._process.pid
+    supervisor = supervisor_of(service)
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children")
 
     def is_given_up() -> bool:

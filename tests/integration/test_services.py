@@ -17,7 +17,7 @@ import pytest
 
 from scichain_wf.cli import standing
 from scichain_wf.client.outbox import OutboxWriter, outbox_directory
-from scichain_wf.hooks.join import read_trust_root
+from scichain_wf.client.trustroot import read_trust_root
 from tests.integration.service_kit import Records, assert_committed_once, committed, wait_until
 
 PROGRAM = [sys.executable, "-m", "scichain_wf"]

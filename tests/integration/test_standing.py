@@ -14,13 +14,22 @@ from typing import Any
 
 import pytest
 
+from scichain_wf import limits
 from scichain_wf.client import service, standing
 from scichain_wf.client.outbox import user_directory
 from scichain_wf.errors import LedgerError, PeerError
 from scichain_wf.hooks.records import Engine
 from scichain_wf.hooks.session import RunPlan, RunSession
 from scichain_wf.model.bodies import Kind
-from tests.integration.service_kit import Records, assert_committed_once, assert_verifies, emit, is_alive, wait_until
+from tests.integration.service_kit import (
+    Records,
+    assert_committed_once,
+    assert_gone,
+    assert_verifies,
+    emit,
+    is_alive,
+    wait_until,
+)
 
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -98,15 +107,15 @@ def test_two_runs_at_a_time_commit_to_one_chain(chain: Path, tmp_path: Path) -> 
 
 
 def test_joined_run_records_and_flushes_like_one_with_its_own_service(chain: Path) -> None:
-    assert standing.join(chain) is None
+    assert service.join(chain) is None
     up(chain)
-    joined = standing.join(chain)
+    joined = service.join(chain)
     assert joined is not None
     with joined:
         records = Records(joined.chain)
         made = records.tasks(50)
         seen: list[tuple[int, int]] = []
-        emit(joined, made)  # type: ignore[arg-type]  # it has outboxes, too
+        emit(joined, made)
         summary = joined.flush(records.run, progress=lambda *counts: seen.append(counts))
         assert (summary.tasks, len(summary.trust_root), summary.head_height > 2) == (50, 32, True)
     assert command("down", "--chain", chain).returncode == 0
@@ -116,23 +125,24 @@ def test_joined_run_records_and_flushes_like_one_with_its_own_service(chain: Pat
 def test_killed_keeper_takes_its_service_along_and_loses_nothing(chain: Path) -> None:
     """Spec: LOSS-1."""
     kept = up(chain)
-    joined = standing.join(chain)
+    joined = service.join(chain)
     assert joined is not None
     records = Records(joined.chain)
     made = records.tasks(20)
     processes = descendants(kept["pid"])
     for pid in processes.values():
         os.kill(pid, signal.SIGSTOP)  # so that nothing is committed before the end
-    emit(joined, made)  # type: ignore[arg-type]
+    emit(joined, made)
     for pid in [kept["pid"], *processes.values()]:
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda pid=pid: not is_alive(pid), "end")  # type: ignore[misc]
     with pytest.raises(PeerError, match="Nothing is lost"):
         joined.flush(records.run)
-    joined.stop()
+    with pytest.raises(PeerError, match="Nothing is lost"):
+        joined.stop()
     assert standing.find(chain) is None
     assert not up(chain)["already"]
-    again = standing.join(chain)
+    again = service.join(chain)
     assert again is not None
     again.flush(records.run)
     again.stop()
@@ -143,13 +153,13 @@ def test_killed_keeper_takes_its_service_along_and_loses_nothing(chain: Path) ->
 def test_flush_that_is_too_slow_says_where_the_records_wait(chain: Path) -> None:
     kept = up(chain)
     agent = descendants(kept["pid"])["scichain-slot-1"]
-    joined = standing.join(chain)
+    joined = service.join(chain)
     assert joined is not None
     records = Records(joined.chain)
     os.kill(agent, signal.SIGSTOP)
     try:
         made = records.tasks(3)
-        emit(joined, made)  # type: ignore[arg-type]
+        emit(joined, made)
         with pytest.raises(PeerError, match="not everything was committed within"):
             joined.flush(records.run, timeout_s=0.5)
     finally:
@@ -158,12 +168,23 @@ def test_flush_that_is_too_slow_says_where_the_records_wait(chain: Path) -> None
     joined.stop()
 
 
-def test_chain_that_another_run_has_is_not_brought_up(chain: Path) -> None:
-    with service.start(chain):
-        said = command("up", "--chain", chain)
-        assert said.returncode == 3
-        assert "in use" in said.stderr
-        assert not (chain / "run" / "standing").exists()
+def test_service_of_a_run_is_kept_up_after_its_end(chain: Path) -> None:
+    first = service.start(chain, 2)
+    assert up(chain, "--nodes", "3")["nodes"] == 2
+    first.stop()
+    assert first.stays
+    joined = service.join(chain)
+    assert joined is not None
+    assert joined.pids == first.pids
+    said = command("down", "--chain", chain)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "is used by a run: its service ends with the last one" in said.stdout
+    records = Records(joined.chain)
+    emit(joined, records.tasks(3))
+    assert joined.flush(records.run).tasks == 3
+    joined.stop()
+    assert not joined.stays
+    assert_gone(joined)
     assert_verifies(chain)
 
 
@@ -182,14 +203,14 @@ def state(chain: Path, **changes: object) -> None:
     (chain / "ledger").mkdir(exist_ok=True)
     (chain / "trust-root").touch()
     started = standing._started(os.getpid()) or 0
-    keeper = standing.Keeper(socket.gethostname(), os.getpid(), started, "/nowhere/standing", "00" * 32, 1)
+    keeper = standing.Keeper(socket.gethostname(), os.getpid(), started, "00" * 32, 1)
     value = {name: getattr(keeper, name) for name in standing.Keeper.__slots__} | changes
     (chain / "run" / "standing").write_text(json.dumps(value))
 
 
 def test_service_of_another_host_is_neither_joined_nor_ended_from_here(chain: Path) -> None:
     state(chain, host="elsewhere")
-    assert standing.join(chain) is None
+    assert service.join(chain) is None
     with pytest.raises(PeerError, match=r"started on elsewhere: run `scichain-wf down` there"):
         standing.down(chain)
     (chain / "run" / "standing").unlink()
@@ -197,7 +218,7 @@ def test_service_of_another_host_is_neither_joined_nor_ended_from_here(chain: Pa
 
 def test_service_that_ended_badly_is_told_once(chain: Path) -> None:
     state(chain, error="not everything was committed; records wait")
-    assert standing.join(chain) is None
+    assert service.join(chain) is None
     said = command("down", "--chain", chain)
     assert said.returncode == 3
     assert "not everything was committed" in said.stderr
@@ -210,11 +231,22 @@ def test_process_that_only_has_the_number_is_not_taken_for_the_keeper(chain: Pat
     assert standing.down(chain) is None
 
 
-def test_keeper_that_does_not_answer_is_an_error_and_a_run_spools(chain: Path) -> None:
-    state(chain)
-    with pytest.raises(PeerError, match="does not answer"):
-        standing.join(chain)
-    (chain / "run" / "standing").unlink()
+def test_service_that_does_not_answer_is_an_error_and_a_run_spools(
+    chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SERVICE_GRACE_S", 0.3)
+    with service.start(chain) as running:
+        os.kill(running.pids["storage"], signal.SIGSTOP)
+        try:
+            with pytest.raises(PeerError, match="did not answer"):
+                service.join(chain)
+            session = RunSession.start(RunPlan(Engine("test", "1"), tmp_path, chain), may_spool=True)
+            assert "2 records waiting" in session.finish("ok", None)[-1]
+        finally:
+            os.kill(running.pids["storage"], signal.SIGCONT)
+        run = session.recorder.run
+        wait_until(lambda: sum(running.flush(run).transactions.values()) == 2, "the spool's adoption")
+    assert_verifies(chain)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": 1}', "\0", "[" * 9999])
@@ -226,7 +258,7 @@ def test_damaged_state_is_named(chain: Path, text: str) -> None:
     (chain / "run" / "standing").unlink()
 
 
-@pytest.mark.parametrize("change", [{"pid": 1}, {"pid": -1}, {"pid": "1"}, {"started": None}, {"socket": 3}])
+@pytest.mark.parametrize("change", [{"pid": 1}, {"pid": -1}, {"pid": "1"}, {"started": None}])
 def test_state_that_names_no_process_is_damaged(chain: Path, change: dict[str, object]) -> None:
     state(chain, **change)
     with pytest.raises(LedgerError, match="damaged"):

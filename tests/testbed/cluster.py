@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from scichain_wf.client.outbox import outbox_directory
-from scichain_wf.hooks.join import read_trust_root
+from scichain_wf.client.trustroot import read_trust_root
 from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.ledger.store import ChainStore
 from scichain_wf.model import certificate

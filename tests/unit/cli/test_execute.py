@@ -108,3 +108,15 @@ def test_quiet_prints_nothing_of_ours(service: FakeService, capfd: pytest.Captur
 
 def test_policies_of_the_command_line_are_those_of_the_library() -> None:
     assert list(_POLICIES) == list(HashPolicy)
+
+
+def test_strict_is_the_flag_else_the_variable_else_the_file(
+    here: Path, monkeypatch: pytest.MonkeyPatch, refused: None
+) -> None:
+    (here / "scichain.toml").write_text("strict = true\n")
+    assert cli.run(["run", "touch", "a"]) == 3
+    assert cli.run(["run", "--no-strict", "touch", "b"]) == 0
+    monkeypatch.setenv("SCICHAIN_STRICT", "false")
+    assert cli.run(["run", "touch", "c"]) == 0
+    assert cli.run(["run", "--strict", "touch", "d"]) == 3
+    assert sorted(path.name for path in here.iterdir()) == ["b", "c", "scichain.toml"]

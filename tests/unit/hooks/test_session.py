@@ -49,6 +49,7 @@ class FakeService:
         self.timeout_s = 0.0
         self.flush_error: BaseException | None = None
         self.stop_error: BaseException | None = None
+        self.is_lost = False
 
     def flush(self, _run: bytes, *, timeout_s: float, progress: Callable[[int, int], None]) -> FakeSummary:
         self.timeout_s = timeout_s
@@ -57,7 +58,8 @@ class FakeService:
             raise self.flush_error
         return FakeSummary()
 
-    def stop(self) -> None:
+    def stop(self, *, timeout_s: float = 0.0) -> None:
+        self.stop_timeout_s = timeout_s
         self.stopped += 1
         if self.stop_error:
             raise self.stop_error
@@ -66,7 +68,7 @@ class FakeService:
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeService:
     fake = FakeService(tmp_path)
-    install(monkeypatch, lambda chain_dir, nodes, **_more: fake)
+    install(monkeypatch, lambda *_: fake)
     return fake
 
 
@@ -74,13 +76,9 @@ def install(monkeypatch: pytest.MonkeyPatch, start: Callable[..., object]) -> No
     from scichain_wf import client
 
     module = types.ModuleType("scichain_wf.client.service")
-    module.__dict__["start"] = start
+    module.__dict__["attend"] = start
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(client, "service", module, raising=False)
-    standing = types.ModuleType("scichain_wf.client.standing")
-    standing.__dict__["join"] = lambda _chain_dir: None
-    monkeypatch.setitem(sys.modules, standing.__name__, standing)
-    monkeypatch.setattr(client, "standing", standing, raising=False)
 
 
 def plan(tmp_path: Path) -> RunPlan:
@@ -89,7 +87,6 @@ def plan(tmp_path: Path) -> RunPlan:
         Engine("snakemake", "9"),
         tmp_path,
         tmp_path / "chain",
-        nodes=3,
         workflow="Snakefile",
         command=["snakemake", "-c2"],
         settings={"strict": False},
@@ -145,10 +142,11 @@ def test_run_begins_with_roots_workflow_and_command_and_ends_with_its_manifest(
         {"id": root.id, "host": root.host, "path": str(tmp_path), "mount": root.mount.decode(), "from_chain": ".."}
     ]
     assert begin.body["workflow"]["uri"] == f"work:{root.id}/Snakefile"  # type: ignore[index,call-overload]
-    assert begin.body["settings"] == {"nodes": 3, "hash": "cached", "strict": False}
+    assert begin.body["settings"] == {"nodes": 1, "hash": "cached", "strict": False}
     assert end.body["counts"] == {"task": 0, "intent": 0}
     assert end.body["tally"] == {"planned": 1, "finished": 1, "failed": 0}
-    assert (service.stopped, service.timeout_s) == (1, 7.0)
+    assert service.stopped == 1
+    assert 6.0 < service.stop_timeout_s < service.timeout_s < 7.0  # one time for all
     run = session.recorder.run.hex()[:12]
     counts = "9 tasks, 20 transactions (18 quorum, 1 POET, 1 spool), votes by slot 1 (h\\x1b[1m), slot 2 (h)"
     anchors = "trust root sha256:000102030405…; head 7 sha256:010101010101…"
@@ -175,8 +173,35 @@ def test_flush_that_fails_says_where_the_records_wait(tmp_path: Path, service: F
     lines = session.finish("ok", None)
     assert not session.complete
     assert lines[0] == f"scichain: provenance is incomplete: {error}"
-    assert "does not stop" in lines[1]
+    assert len(lines) == 1
     assert service.stopped == 1
+
+
+def test_service_that_is_left_in_disorder_is_told(tmp_path: Path, service: FakeService) -> None:
+    service.stop_error = PeerError("does not stop")
+    session = RunSession.start(plan(tmp_path), may_spool=True)
+    lines = session.finish("ok", None)
+    assert not session.complete
+    assert lines[0] == "scichain: provenance is incomplete: does not stop"
+
+
+def test_service_that_is_lost_is_replaced_at_the_end(
+    tmp_path: Path, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spec: LOSS-1."""
+    session = RunSession.start(plan(tmp_path), may_spool=True)
+    service.is_lost, service.flush_error = True, PeerError("it was killed")
+    other = FakeService(tmp_path)
+    install(monkeypatch, lambda *_: other)
+    lines = session.finish("ok", None, alone=False)
+    assert session.complete, lines
+    assert (service.stopped, other.stopped) == (1, 1)
+
+
+def test_run_that_joins_a_service_with_fewer_agents_says_so(tmp_path: Path, service: FakeService) -> None:
+    session = RunSession.start(replace(plan(tmp_path), nodes=3), may_spool=True)
+    assert recorded(service)[0].body["settings"]["nodes"] == 1  # type: ignore[index,call-overload]
+    assert "has 1 agent; the 3 that were asked for were not made" in session.finish("ok", None)[0]
 
 
 def test_run_of_several_processes_counts_what_arrived(tmp_path: Path, service: FakeService) -> None:
@@ -200,7 +225,7 @@ def test_interrupted_flush_leaves_at_once(tmp_path: Path, service: FakeService) 
 
 
 def test_start_that_fails_raises_what_the_service_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(chain_dir: Path, nodes: int, **_more: object) -> object:
+    def refuse(*_: object) -> object:
         raise LedgerError("no room")
 
     install(monkeypatch, refuse)
@@ -214,7 +239,7 @@ def test_chain_in_use_takes_records_through_its_spool(tmp_path: Path, monkeypatc
     chain_dir.mkdir()
     (chain_dir / "trust-root").write_text(f"scichain-wf-trust-root-v1 sha256:{CHAIN.hex()}\n")
 
-    def busy(chain_dir: Path, nodes: int, **_more: object) -> object:
+    def busy(*_: object) -> object:
         raise LedgerError("in use by process 42")
 
     install(monkeypatch, busy)
@@ -227,7 +252,7 @@ def test_chain_in_use_takes_records_through_its_spool(tmp_path: Path, monkeypatc
     with pytest.raises(LedgerError, match="in use"):
         RunSession.start(plan(tmp_path), may_spool=False)
 
-    def corrupt(chain_dir: Path, nodes: int) -> object:
+    def corrupt(*_: object) -> object:
         raise LedgerCorrupt("altered")
 
     install(monkeypatch, corrupt)

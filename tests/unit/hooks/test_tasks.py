@@ -35,13 +35,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeService:
     fake = FakeService(tmp_path)
-    install(monkeypatch, lambda chain_dir, nodes: fake)
+    install(monkeypatch, lambda *_: fake)
     return fake
 
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(chain_dir: Path, nodes: int) -> object:
+    def refuse(*_: object) -> object:
         raise LedgerError("no room")
 
     install(monkeypatch, refuse)

@@ -110,3 +110,10 @@ def test_held_transactions_are_released_once_nothing_is_under_way_anywhere() -> 
     board.report(1, DONE)
     assert not board.should_release(5)  # nobody holds anything
     assert board.is_done()
+
+
+def test_board_knows_who_is_late() -> None:
+    board = FlushBoard(1, {1, 2, 3}, drain=True)
+    board.report(1, Status(done=True, pending=0, committed=4, quiet=True, held=0, height=3))
+    board.report(2, Status(done=False, pending=7, committed=4, quiet=False, held=0, height=3))
+    assert board.late == {2: 7, 3: None}
