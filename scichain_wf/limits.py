@@ -260,13 +260,12 @@ LOG_BYTES_MAX: Final = 8 << 20
 """A log longer than this is moved aside, one generation."""
 LOG_LINES_MAX: Final = 60
 """Lines of one kind of event that a process logs within LOG_WINDOW_S; how many more there were is said afterwards."""
-LOG_EVENTS_MAX: Final = 1_000
-"""Kinds of events that are counted so."""
 LOG_WINDOW_S: Final = 60.0
+LOG_EVENTS_MAX: Final = 1_000
+PROBE_S: Final = 3.0
+"""How long one of the two connections of `doctor --from-node` may take."""
 METRICS_S: Final = 5.0
 """How often a process leaves its figures: a scraper usually comes every 15 seconds."""
-SLOTS_FILE_BYTES_MAX: Final = 8 << 20
-"""What the storage node says of SLOTS_MAX slots."""
 SLOTS_S: Final = 1.0
 """How often the storage node looks whether it has something new to say of the slots."""
 START_TIMEOUT_S: Final = 20.0

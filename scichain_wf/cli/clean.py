@@ -1,4 +1,4 @@
-"""`scichain-wf clean`: removes what processes that ended left in shared memory."""
+"""`scichain-wf clean`: removes what processes that ended left in shared memory and in the chain's directory."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ if TYPE_CHECKING:
 @chain_option
 @json_option
 def command(*, dry_run: bool, chain: Path | None, as_json: bool) -> None:
-    """Remove what dead processes of yours left in shared memory.
+    """Remove what dead processes of yours left in shared memory and in the chain's directory.
 
     An outbox is removed when no process holds it or may write to it, and every record in it is on the chain; the next
-    run on its chain takes in what is not. A ledger tail is removed when its agents are gone. Whatever is kept is named
-    with the reason.
+    run on its chain takes in what is not. A ledger tail is removed when its agents are gone. Of the ledgers that
+    takeovers copied, the newest and the one before stay. Whatever is kept is named with the reason.
     """
-    from scichain_wf.node import leftovers
+    from scichain_wf.ledger.layout import ChainLayout
+    from scichain_wf.node import leftovers, pruning
 
-    with _known(chain) as chains:
+    with _known(chain) as (directory, chains):
         verdicts = leftovers.clean(chains, dry_run=dry_run)
+        if directory is not None:
+            verdicts += pruning.prune(ChainLayout(directory), next(iter(chains)), dry_run=dry_run)
     if as_json:
         listed = [
             {
@@ -53,11 +56,11 @@ def command(*, dry_run: bool, chain: Path | None, as_json: bool) -> None:
         say(f"{word} {verdict.found.kind.value} {verdict.found.path}")
         say_fields([("because", verdict.reason)])
     verb = "would be removed" if dry_run else "removed"
-    say(f"{removed} {verb}, {len(verdicts) - removed} kept" if verdicts else "nothing of yours is in shared memory")
+    say(f"{removed} {verb}, {len(verdicts) - removed} kept" if verdicts else "there is nothing to remove")
 
 
 @contextmanager
-def _known(chain: Path | None) -> Iterator[dict[str, Contains]]:
+def _known(chain: Path | None) -> Iterator[tuple[Path | None, dict[str, Contains]]]:
     """The chain that is named or found here, if any; one that is named must be there."""
     from scichain_wf.cli.reading import open_view
 
@@ -67,7 +70,7 @@ def _known(chain: Path | None) -> Iterator[dict[str, Contains]]:
         except UsageError:
             if chain is not None:
                 raise
-            yield {}
+            yield None, {}
             return
         view = opened.enter_context(open_view(directory))
-        yield {view.chain_id.hex()[:16]: view.contains}
+        yield directory, {view.chain_id.hex()[:16]: view.contains}

@@ -158,7 +158,7 @@ def _service(layout: ChainLayout) -> str:
 def _slots(layout: ChainLayout) -> list[dict[str, object]]:
     try:
         with (layout.run_dir / SLOTS_FILE).open("rb") as file:
-            said = json.loads(file.read(limits.SLOTS_FILE_BYTES_MAX))
+            said = json.loads(file.read(limits.CONTROL_LINE_BYTES_MAX))
         return [{"slot": int(one["slot"]), "state": str(one["state"]), "host": str(one["host"])} for one in said]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return []  # it has not said anything yet

@@ -6,10 +6,12 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from scichain_wf import limits
+from scichain_wf.errors import LedgerError
 from scichain_wf.node.metrics import Histogram, Metric, Posted, counter, gauge, labelled, posted
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from scichain_wf.node.members import Members
     from scichain_wf.node.peers import Peers
     from scichain_wf.node.tail import Tail
+    from scichain_wf.node.writers import Writer
 
 SLOTS_FILE: Final = "slots"
 """In the chain's `run/`: state and host of every slot, as JSON."""
@@ -55,7 +58,7 @@ class StorageFigures:
         layout: the chain.
         directory: where its metrics go.
         chain: its id.
-        writer: its writer epoch.
+        writer: what it writes as; once another has taken over these files are that one's.
         slots: how many there are.
         core, committer, members, crew: its parts.
         log: its log.
@@ -66,7 +69,7 @@ class StorageFigures:
         layout: ChainLayout,
         directory: Path,
         chain: bytes,
-        writer: int,
+        writer: Writer,
         slots: int,
         parts: tuple[Storage, Committer, Members, Crew],
         log: Log,
@@ -75,7 +78,7 @@ class StorageFigures:
         self._core, self._committer, self._members, self._crew = parts
         self._posted = [
             Posted(layout.run_dir / SLOTS_FILE, self._states, limits.SLOTS_S, log),
-            posted(directory, chain, "storage", self._metrics, log),
+            posted(directory, chain, "storage", lambda: self._metrics() if self._is_writer() else None, log),
         ]
 
     async def keep(self) -> None:
@@ -87,7 +90,14 @@ class StorageFigures:
         for one in self._posted:
             one.remove()
 
-    def _states(self) -> str:
+    def _is_writer(self) -> bool:
+        with suppress(LedgerError):  # it may have slept since it was asked last
+            self._writer.check()
+        return not self._writer.is_fenced
+
+    def _states(self) -> str | None:
+        if not self._is_writer():
+            return None
         states = slot_states(self._slots, self._members, self._crew)
         return json.dumps([{"slot": slot, "state": state, "host": host} for slot, (state, host) in states.items()])
 
@@ -96,7 +106,7 @@ class StorageFigures:
         states = slot_states(self._slots, self._members, self._crew).values()
         by_state = Counter(state.partition(":")[0] for state, _ in states)
         yield gauge("links", "Links of the chain, or of what an agent knows of it", self._members.size)
-        yield gauge("writer_epoch", "Writer epoch of the storage process", self._writer)
+        yield gauge("writer_epoch", "Writer epoch of the storage process", self._writer.number)
         yield counter("blocks_total", "Blocks appended since the start", "certificate", committer.blocks)
         yield counter(
             "transactions_committed_total",

@@ -43,6 +43,9 @@ class Kind(StrEnum):
     OUTBOX = "outbox"
     DRAIN = "drained outbox"
     TAIL = "ledger tail"
+    LEDGER = "superseded ledger"
+    """In the chain's directory, as what follows: see `pruning`."""
+    MARKER = "writer's marker"
 
 
 _KINDS: Final = {"slot": Kind.OUTBOX, "drain": Kind.DRAIN, "tail": Kind.TAIL}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from scichain_wf import limits
 from scichain_wf.consensus import messages
 from scichain_wf.errors import DecodeError, PeerError
-from scichain_wf.node import hello, wire
+from scichain_wf.node import hello, probe, wire
 from scichain_wf.transport import tls
 
 if TYPE_CHECKING:
@@ -114,6 +114,10 @@ class Members:
         if slot is None or not 1 <= slot <= self._slots:
             raise PeerError(f"{channel.peer} is not one of the agents of {self._slots} slots")
         kind, payload = await channel.receive()
+        if kind == wire.Kind.PROBE:
+            channel.send(wire.Kind.PROBED, await probe.answer(payload))
+            await channel.close()
+            return
         if kind != wire.Kind.HELLO:
             raise PeerError(f"slot {slot} did not begin with HELLO")
         member = self._admitted(slot, wire.decoded(payload), channel)

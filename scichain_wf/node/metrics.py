@@ -103,12 +103,12 @@ class Posted:
 
     Args:
         path: the file; its directory is made.
-        render: what it shall say.
+        render: what it shall say; None: nothing, it is not this process's any more.
         every_s: how often that is asked; what has not changed is not written again.
         log: told once if it cannot be written.
     """
 
-    def __init__(self, path: Path, render: Callable[[], str], every_s: float, log: Log) -> None:
+    def __init__(self, path: Path, render: Callable[[], str | None], every_s: float, log: Log) -> None:
         self._path, self._render, self._every_s, self._log = path, render, every_s, log
         self._said, self._is_broken = "", False
 
@@ -117,7 +117,7 @@ class Posted:
         await asyncio.sleep(limits.SLOTS_S)  # a start has other things to do
         while True:
             says = self._render()
-            if says != self._said:
+            if says is not None and says != self._said:
                 self._said = says
                 await asyncio.to_thread(self._write, says)
             await asyncio.sleep(self._every_s)
@@ -139,9 +139,16 @@ class Posted:
             return  # it says when it was written
 
 
-def posted(directory: Path, chain: bytes, role: str, collect: Callable[[], Iterable[Metric]], log: Log) -> Posted:
+def posted(
+    directory: Path, chain: bytes, role: str, collect: Callable[[], Iterable[Metric] | None], log: Log
+) -> Posted:
     """The figures of the process in `role` on a chain (32 bytes), in `directory`."""
     short = chain.hex()[:16]
     labels = {"chain": short, "role": role}
     path = directory / f"scichain-{short}-{role}.prom"
-    return Posted(path, lambda: text(collect(), labels), limits.METRICS_S, log)
+
+    def render() -> str | None:
+        metrics = collect()
+        return None if metrics is None else text(metrics, labels)
+
+    return Posted(path, render, limits.METRICS_S, log)

@@ -117,7 +117,7 @@ class StorageNode:
         asked = self._flusher, self._heirs.find, self._read
         self._runs = Runs(engine, *asked, self._end, self._tasks, self._room, self._log)
         parts = (self._core, self._committer, self._members, self._crew)
-        self._figures = StorageFigures(layout, site.metrics, self._chain, writer.number, slots, parts, self._log)
+        self._figures = StorageFigures(layout, site.metrics, self._chain, writer, slots, parts, self._log)
         self._appending = asyncio.Lock()
         self._in_force = False
         self._published = 0.0

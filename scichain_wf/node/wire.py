@@ -1,8 +1,9 @@
 """What agents and the storage node say to each other besides the protocol: joining, synchronising, flushing.
 
 Each is a frame of kind 32 or above whose payload is a JSON object (`QUERY`, `KNOWN` and `FILTER` are binary). Who may
-say what: an agent says HELLO, READY, STATUS, QUERY, FILTER_WANTED and BYE; the storage node says WELCOME, FLUSH,
-RELEASE, ADOPT, KNOWN, CHECKPOINT, FILTER, PEERS and DISMISSED.
+say what: an agent says HELLO, PROBE, READY, STATUS, QUERY, FILTER_WANTED and BYE; the storage node says WELCOME, FLUSH,
+RELEASE, ADOPT, KNOWN, CHECKPOINT, FILTER, PEERS, PROBED
+and DISMISSED.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ class Kind(IntEnum):
     """Where agents are that joined after the one that is told."""
     DISMISSED = 47
     """Why an agent is not wanted; `for_good`: it need not come back."""
+    PROBE = 48
+    """Instead of HELLO, by who asks whether it would be reached: its address, and a word to be said there."""
+    PROBED = 49
+    """The answer: why it was not reached, and the storage node's time."""
     BYE = 46
     """An agent: its outbox is closed, all that was in it is committed, and it ends."""
 

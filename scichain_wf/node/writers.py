@@ -216,6 +216,10 @@ def claimed(
     finally:
         if os.getpid() == owner:  # a forked agent has closed both already
             writer.end()
+            if not writer.is_fenced:
+                from scichain_wf.node.pruning import prune_markers  # a start does not wait for it
+
+                prune_markers(layout)
             os.close(lock) if lock >= 0 else None
 
 

@@ -14,6 +14,7 @@ import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import Final, cast
 
 from scichain_wf.errors import PeerError
@@ -57,6 +58,11 @@ def peer_name(connection: ssl.SSLObject) -> str:
     if len(names) != 1:
         raise PeerError("the other side's certificate does not name one process")
     return names[0]
+
+
+def fingerprint(connection: ssl.SSLObject) -> str:
+    """SHA-256 of the other side's certificate in hex, as published for rendezvous."""
+    return sha256(connection.getpeercert(binary_form=True) or b"").hexdigest()
 
 
 def _prepared(context: ssl.SSLContext, credentials: Credentials) -> ssl.SSLContext:

@@ -60,8 +60,9 @@ def emitting(service: Service, records: Records) -> Iterator[list[Transaction]]:
 
 
 def files(chain: Path) -> dict[str, bytes]:
-    """Every file of a chain but logs."""
-    paths = sorted(path for path in chain.rglob("*") if path.is_file() and path.suffix != ".log")
+    """Every file of a chain but logs and the figures of agents, which outlive a storage node that sleeps."""
+    passed_over = "*.log", "scichain-*-slot-*.prom"
+    paths = sorted(path for path in chain.rglob("*") if path.is_file() and not any(map(path.match, passed_over)))
     return {str(path.relative_to(chain)): path.read_bytes() for path in paths}
 
 

@@ -11,24 +11,52 @@ from typing import Final
 import click
 
 import scichain_wf
-from scichain_wf import errors
+from scichain_wf import errors, limits
 from scichain_wf.cli.doctor.check import Check, Level, fail, ok, size, warn
 from scichain_wf.cli.locate import chain_option, is_chain, json_option, wanted_chain
 from scichain_wf.cli.output import say, say_fields, say_json
+from scichain_wf.cli.place import place, place_options
 
 _STYLES: Final = {Level.OK: None, Level.WARN: "odd", Level.FAIL: "bad"}
 
 
 @click.command(epilog="Example: scichain-wf doctor --chain /srv/project/chain")
+@click.option(
+    "--from-node",
+    is_flag=True,
+    help="Examine instead, on a compute node, whether an agent here and the storage node would reach each other.",
+)
+@click.option(
+    "--slot",
+    type=click.IntRange(1, limits.SLOTS_MAX),
+    default=1,
+    show_default=True,
+    help="With --from-node: whose token is used. An agent of that slot is not disturbed.",
+)
+@click.option("--token", type=click.Path(path_type=Path), metavar="FILE", help="With --from-node: as `node` takes it.")
+@place_options
 @chain_option
 @json_option
-def command(*, chain: Path | None, as_json: bool) -> int:
+def command(
+    *,
+    from_node: bool,
+    slot: int,
+    token: Path | None,
+    interface: str | None,
+    port_range: str | None,
+    chain: Path | None,
+    as_json: bool,
+) -> int:
     """Examine this host and the place of the chain: will recording work, and what can be done if not?
 
     The chain need not exist yet. Changes nothing: what has to be written for a trial is removed again. Exits with 0
     (also with warnings) or 3.
     """
-    checks = list(_examined(wanted_chain(chain)))
+    directory = wanted_chain(chain)
+    if from_node:
+        checks = list(_examined_node(directory, slot, token, *place(interface, port_range)))
+    else:
+        checks = list(_examined(directory))
     levels = Counter(check.level for check in checks)
     if as_json:
         listed = [{"name": c.name, "level": c.level.value, "found": c.found, "remedy": c.remedy} for c in checks]
@@ -55,6 +83,18 @@ def _examined(chain_dir: Path) -> Iterator[Check]:
     yield _clock(chain_dir, newest_s)
     yield host.channel_check()
     yield from host.engine_checks()
+
+
+def _examined_node(
+    chain_dir: Path, slot: int, token: Path | None, host: str, ports: tuple[int, int]
+) -> Iterator[Check]:
+    from scichain_wf.cli.doctor import host as this_host
+    from scichain_wf.cli.doctor import memory, node
+    from scichain_wf.client.outbox import SHARED_MEMORY
+
+    yield this_host.software_check()
+    yield from memory.memory_checks(SHARED_MEMORY)
+    yield from node.node_checks(chain_dir, slot, token, host, ports)
 
 
 def _leftovers() -> Check:

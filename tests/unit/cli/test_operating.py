@@ -156,7 +156,7 @@ def test_watch_on_a_terminal_is_a_table_that_changes(chain: DiskChain) -> None:
 def test_clean_says_what_it_removes_and_what_it_keeps(
     chain: DiskChain, say: Say, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "nothing of yours" in say("clean").out
+    assert "there is nothing to remove" in say("clean").out
     monkeypatch.setattr(limits, "LEFTOVER_AGE_S", -1.0)
     empty, full = outbox(chain, shared), outbox(chain, shared, 2)
     OutboxWriter(full).append(record(chain))

@@ -48,7 +48,7 @@ def test_epochs_count_up_and_an_orderly_end_lets_the_next_go_on_in_place(layout:
             marker = Marker.read(layout.marker(number))
             assert (marker.state, marker.who, marker.lease_s) == ("holding", Identity.own(), 3_600.0)
         assert Marker.read(layout.marker(number)).state == "ended"
-    assert sorted(files(layout)) == ["00000001", "00000002", "00000003"]
+    assert sorted(files(layout)) == ["00000002", "00000003"]  # who ends removes what is older than the last before it
 
 
 def test_the_epoch_is_above_every_ledger(layout: ChainLayout) -> None:
