@@ -126,7 +126,8 @@ class LogHandler(LogHandlerBase):
             sys.exit(1)  # Snakemake takes exceptions of a logger for nothing; this it lets through
 
     def _refuse(self, error: Exception) -> None:
-        _say(f"scichain: this run is not recorded: {error}")
+        mend = ": pip install --force-reinstall 'scichain-wf[snakemake]'" if isinstance(error, ImportError) else ""
+        _say(f"scichain: this run is not recorded: {error}{mend}")
         if getattr(self.settings, "strict", False):
             from snakemake_interface_common.exceptions import WorkflowError
 

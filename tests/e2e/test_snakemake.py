@@ -169,6 +169,21 @@ def test_cache_hit_is_no_run_and_what_is_updated_is_an_input_too(
     assert project.verdict() == 0
 
 
+def test_report_is_the_audits_and_names_what_only_snakemake_knows_of(
+    recorded: tuple[Project, subprocess.CompletedProcess[str]],
+) -> None:
+    project = recorded[0]
+    alone = 'rule alone:\n    output: "made/alone"\n    shell: "echo a > {output}"\n'
+    with (project.directory / "Snakefile").open("a") as file:
+        file.write(alone)
+    assert project.snakemake(*CACHED, "--", "made/alone", logger=False).returncode == 0
+    result = project.snakemake("--reporter", "scichain", "--", "made/alone", "made/flag", logger=False)
+    assert result.returncode == 0, result.stderr
+    assert "Snakemake made made/alone, and the chain has no record of it" in result.stderr
+    assert result.stderr.count("scichain: Snakemake made ") == 1
+    assert (project.directory / "scichain-report.txt").read_text().startswith("VERIFIED")
+
+
 def test_touched_outputs_are_recorded_as_touched_and_as_no_run(
     recorded: tuple[Project, subprocess.CompletedProcess[str]],
 ) -> None:

@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,22 +18,57 @@ from scichain_wf.hooks.recorder import Recorder, new_run_id
 from scichain_wf.hooks.records import Engine
 from scichain_wf.hooks.session import RunPlan, RunSession
 from tests.e2e.workflows import CLOSING, SIMPLE, TIMEOUT_S, Project, closing, environment, simple_project
+from tests.mounts import mounted, tmpfs
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install 'scichain-wf[snakemake]'")
 
 
-def test_failed_job_is_recorded_and_the_exit_status_is_snakemakes(tmp_path: Path) -> None:
-    project = simple_project(tmp_path, SIMPLE.replace("cp {input} {output}", "echo part > {output}; exit 3"))
-    plain = project.snakemake(logger=False)
-    result = project.snakemake()
-    assert result.returncode == plain.returncode == 1
+FAILING = """
+rule all:
+    input: "exits", "killed", "missing", "empty", "fine"
+
+rule exits:
+    output: "exits"
+    log: "exits.log"
+    shell: "echo why > {log}; echo part > {output}; exit 3"
+
+rule killed:
+    output: "killed"
+    shell: "kill -9 $$"
+
+rule missing:
+    output: "missing"
+    shell: "true"
+
+rule empty:
+    output: ensure("empty", non_empty=True)
+    shell: "touch {output}"
+
+rule fine:
+    output: "fine"
+    shell: "echo x > {output}"
+"""
+
+
+def test_each_way_to_fail_is_recorded_and_the_exit_status_is_snakemakes(tmp_path: Path) -> None:
+    project = Project(tmp_path, FAILING)
+    result = project.snakemake("--keep-going", "--latency-wait", "0")
+    assert result.returncode == 1
     closing(result)
     [run] = project.runs()
-    [task] = run["tasks"]
-    assert run["status"] == "failed"
-    assert run["tally"] == {"planned": 1, "finished": 0, "failed": 1}
-    assert (task["status"], task["exit_status"], task["outputs"]) == ("failed", 3, [])
-    assert "error" in task
+    assert (run["status"], run["tally"]) == ("failed", {"planned": 5, "finished": 1, "failed": 4})
+    tasks = {task["task"]: task for task in run["tasks"]}
+    ended = {name: (task["status"], task.get("exit_status"), "error" in task) for name, task in tasks.items()}
+    assert ended == {
+        "exits": ("failed", 3, True),
+        "killed": ("failed", -9, True),  # as by the kernel's out-of-memory killer
+        "missing": ("failed", None, False),
+        "empty": ("failed", None, False),
+        "fine": ("ok", 0, False),
+    }
+    left = {name: [item["role"] for item in task["outputs"]] for name, task in tasks.items()}
+    assert left == {"exits": ["log:0"], "killed": [], "missing": [], "empty": [], "fine": ["0"]}
+    assert "provenance is incomplete" not in result.stderr
     assert project.verdict() == 0
 
 
@@ -190,10 +227,18 @@ def test_inner_process_of_another_executor_takes_part_in_the_run(tmp_path: Path,
     assert project.verdict() == 0
 
 
-@pytest.mark.parametrize("to_group", [True, False], ids=["ctrl-c", "kill -INT"])
-def test_interrupt_leaves_a_consistent_chain(tmp_path: Path, to_group: bool) -> None:
+ENDS: dict[str, tuple[Callable[[int, int], None], int, str]] = {
+    "ctrl-c": (os.killpg, signal.SIGINT, "interrupted"),
+    "kill -INT": (os.kill, signal.SIGINT, "interrupted"),
+    "kill": (os.kill, signal.SIGTERM, "ok"),  # Snakemake lets what runs come to its end, and begins nothing more
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_interrupt_leaves_a_consistent_chain(tmp_path: Path, how: str) -> None:
+    last = 'rule last:\n    input: "out.txt"\n    output: "last"\n    shell: "cp {input} {output}"\n'
     snakefile = SIMPLE.replace("cp {input} {output}", "echo x > started; sleep 3; cp {input} {output}")
-    project = simple_project(tmp_path, snakefile)
+    project = simple_project(tmp_path, snakefile.replace('input: "out.txt"', 'input: "last"', 1) + last)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would inherit SIG_IGN
     process = subprocess.Popen(
         project.command(),
@@ -208,15 +253,88 @@ def test_interrupt_leaves_a_consistent_chain(tmp_path: Path, to_group: bool) -> 
     while not (project.directory / "started").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    send = os.killpg if to_group else os.kill
-    send(process.pid, signal.SIGINT)
+    send, number, status = ENDS[how]
+    send(process.pid, number)
     _, stderr = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode != 0
     assert "scichain: run " in stderr
     [run] = project.runs()
     assert run["status"] == "interrupted"
-    assert [task["status"] for task in run["tasks"]] == ["interrupted"]
+    assert [(task["task"], task["status"]) for task in run["tasks"]] == [("make", status)]
     assert project.verdict() == 0
+
+
+def test_snakemake_of_another_version_is_named_and_nothing_else_changes(tmp_path: Path) -> None:
+    """Spec: HOOK-1."""
+    code = "import sys, snakemake; snakemake.__version__ = sys.argv.pop(1); from snakemake.cli import main; main()"
+    project = simple_project(tmp_path)
+    for version, strict in (("8.30.1", []), ("10.0.0", ["--logger-scichain-strict"])):
+        result = subprocess.run(
+            [sys.executable, "-c", code, version, *project.command()[3:], *strict],
+            cwd=project.directory,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert f"Snakemake {version} is not supported" in result.stderr
+        assert "records 9.27 and newer, below 10: install another" in result.stderr
+        assert "Traceback" not in result.stderr
+        assert result.returncode == len(strict)
+        assert (project.directory / "out.txt").exists() != bool(strict)
+        (project.directory / "out.txt").unlink(missing_ok=True)
+    assert not (project.directory / ".scichain").exists()
+
+
+def test_plugin_without_its_library_changes_nothing_unless_strict(tmp_path: Path) -> None:
+    """Spec: HOOK-1."""
+    project = simple_project(tmp_path)
+    project.write("scichain_wf/__init__.py", "")  # found before the installed one: `python -m` looks here first
+    strict = project.snakemake("--logger-scichain-strict")
+    assert strict.returncode == 1
+    assert not (project.directory / "out.txt").exists()
+    result = project.snakemake()
+    assert result.returncode == 0, result.stderr
+    assert (project.directory / "out.txt").exists()
+    for said in (strict.stderr, result.stderr):
+        assert "this run is not recorded: No module named 'scichain_wf." in said
+        assert "pip install --force-reinstall 'scichain-wf[snakemake]'" in said
+
+
+def test_read_only_workflow_directory_ends_as_without_recording(tmp_path: Path) -> None:
+    """Spec: HOOK-1."""
+    source, point, elsewhere = simple_project(tmp_path / "source"), tmp_path / "mounted", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "in.txt").write_text("x\n")
+    with mounted(point, ["mount", "--bind", "-o", "ro", str(source.directory), str(point)]):
+        source.directory = point
+        plain, recorded = source.snakemake(logger=False), source.snakemake()
+        assert recorded.returncode == plain.returncode == 1
+        assert "Traceback" not in recorded.stderr.replace(plain.stderr, "") or "Traceback" in plain.stderr
+        result = source.snakemake("--directory", str(elsewhere), "--logger-scichain-chain", "chain")
+    assert result.returncode == 0, result.stderr
+    assert (elsewhere / "out.txt").exists()
+    assert "this run is not recorded" in result.stderr.splitlines()[-1]
+    assert "Read-only file system" in result.stderr.splitlines()[-1]
+
+
+def test_disk_that_fills_up_during_a_run_stops_nothing_and_the_next_run_takes_the_records_in(tmp_path: Path) -> None:
+    """Spec: HOOK-1."""
+    with tmpfs(tmp_path / "small", "size=16m") as small:
+        fill = f"cp {{input}} {{output}}; head -c 100M /dev/zero > {small}/fill || true"
+        project = simple_project(tmp_path / "work", SIMPLE.replace("cp {input} {output}", fill))
+        project.write("scichain.toml", f"chain = '{small}/chain'\n")
+        result = project.snakemake("--logger-scichain-flush-timeout-s", "3")
+        assert result.returncode == 0, result.stderr
+        assert "provenance is incomplete" in result.stderr
+        assert "the next run on this chain takes them in" in result.stderr
+        assert "Traceback" not in result.stderr
+        (small / "fill").unlink()
+        (project.directory / "Snakefile").write_text(SIMPLE)
+        again = project.snakemake("--forceall")
+        assert again.returncode == 0, again.stderr
+        assert [(run["status"], len(run["tasks"])) for run in project.runs()] == [("ok", 1), ("ok", 1)]
+        assert project.verdict() == 0
 
 
 STORAGE = "$(cut -d' ' -f3 .scichain/run/storage)"

@@ -1,0 +1,50 @@
+"""`snakemake --reporter scichain`: writes the audit's report of the workflow's chain.
+
+Without `--report`, which in Snakemake 9.27 chooses Snakemake's own reporter whatever else is said. Imported by every
+Snakemake start of the environment, so nothing of `scichain_wf` is imported before it is chosen. What Snakemake knows of
+the workflow is held against the chain: an output that its own metadata says it made, and that the chain knows nothing
+of, is named. Else the chain is the truth: Snakemake leaves completed checkpoints out.
+"""
+# Annotations here must be real types: Snakemake builds its command line from them.
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from snakemake_interface_report_plugins.reporter import ReporterBase
+from snakemake_interface_report_plugins.settings import ReportSettingsBase
+
+
+@dataclass
+class ReportSettings(ReportSettingsBase):
+    """The flags `--report-scichain-...`."""
+
+    path: Optional[str] = field(  # noqa: UP045 - see above
+        default=None,
+        metadata={
+            "help": "File to write: .txt or .json (default: scichain-report.txt).",
+            "env_var": False,
+            "metavar": "FILE",
+        },
+    )
+    chain: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "Directory of the chain (default: configured, or .scichain in the workflow's working directory).",
+            "env_var": False,
+            "metavar": "DIR",
+        },
+    )
+
+
+class Reporter(ReporterBase):
+    """Writes the report."""
+
+    def render(self) -> None:
+        """Audit the chain.
+
+        Raises:
+            WorkflowError: there is no chain, or the report cannot be written.
+        """
+        from snakemake_report_plugin_scichain.writing import write
+
+        write(self.settings, self.jobs)
