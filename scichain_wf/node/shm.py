@@ -20,7 +20,7 @@ from typing import Final
 
 from scichain_wf import limits
 from scichain_wf.client.outbox import create_outbox, outbox_directory
-from scichain_wf.errors import LedgerError, SubmissionError
+from scichain_wf.errors import LedgerError, PeerError, SubmissionError
 
 _DRAIN: Final = "drain."
 _SLOT: Final = "slot-"
@@ -55,6 +55,21 @@ def make(directory: Path, levels: int = CHAIN_LEVELS + 1) -> None:
                 raise
             # Another chain's end has just removed the empty directory above: make it again.
     return create_outbox(directory, levels)
+
+
+def try_out(chain: bytes) -> None:
+    """Whether agents can have outboxes on this host: an agent that cannot would only be started again and again.
+
+    Raises:
+        PeerError: why not.
+    """
+    trial = chain_directory(chain) / f".trial-{os.urandom(8).hex()}"
+    try:
+        make(trial)
+    except SubmissionError as error:
+        why = str(error).partition(": ")[2]
+        raise PeerError(f"no agent can work on this host: {why} (`scichain-wf doctor` tells what helps)") from None
+    trial.rmdir()
 
 
 def free_bytes(directory: Path) -> int:

@@ -159,6 +159,8 @@ class StorageNode:
         place = self._site.host, self._site.ports
         address = await listener.start(*place)
         count = len(self._crew.all_slots)
+        if count:
+            shm.try_out(self._chain)
         # What lies about here is for an agent of this host: one of this node's, if it has any.
         adopted = shm.leftovers(self._chain, ended=self._writer.in_place) if count else []
         ticket, figures = partial(self._launch.ticket, run=authority), self._site.metrics
