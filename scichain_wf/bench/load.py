@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -91,13 +92,16 @@ class Hooks:
         """Let them emit and wait until they have; an error in one of them ends the benchmark."""
         self._gate.set()
         found: list[Emitted] = []
-        for _ in self._processes:
-            result = self._results.get()
-            if isinstance(result, str):
-                raise PeerError(f"a hook process of the benchmark failed: {result}")
-            found.append(result)
-        for process in self._processes:
-            process.join()
+        try:
+            for _ in self._processes:
+                result = self._results.get()
+                if isinstance(result, str):
+                    raise PeerError(f"a hook process of the benchmark failed: {result}")
+                found.append(result)
+        finally:
+            for process in self._processes:
+                process.kill()  # it has answered, or nobody wants its records any more
+                process.join()
         return found
 
 
@@ -112,6 +116,7 @@ def _hook(
     gate: Event,
     results: SimpleQueue[Emitted | str],
 ) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this
     recorder = Recorder(chain, run, outboxes, None)
     bodies = [body(f"h{number}-{task:07}", seed) for task in range(count)]
     ready.release()

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final, NamedTuple
 
 _LIBRARIES: Final = ("lmdb", "orjson", "cryptography")
+_DIGITS: Final = 6
 
 
 class Target(NamedTuple):
@@ -104,7 +105,7 @@ class Result:
     machine: Mapping[str, object] = field(default_factory=machine)
 
     def to_json(self) -> dict[str, object]:
-        """A document with every raw sample (numbers of any JSON reader)."""
+        """A document with every raw sample, to six digits."""
         return {
             "benchmark": self.benchmark,
             "options": dict(self.options),
@@ -117,7 +118,7 @@ class Result:
                     "median": figure.quantile(0.5),
                     "p99": figure.quantile(0.99),
                     "targets": [target._asdict() | {"met": figure.met(target)} for target in figure.targets],
-                    "samples": list(figure.samples),
+                    "samples": [float(f"{sample:.{_DIGITS}g}") for sample in figure.samples],
                 }
                 for figure in self.figures
             ],

@@ -15,6 +15,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "receipt": ("receipt", "Print a portable proof of a file."),
     "ledger": ("ledger", "Look into a chain: show, proof, fsck, snapshot."),
     "sim": ("sim", "Simulate a cluster that agrees, with faults, liars and any number of nodes."),
+    "bench": ("bench", "Measure how fast this is here."),
     "storage": ("storage", "Run a chain's storage node, for agents on several hosts."),
     "node": ("node", "Run the agent of one slot, on a host where tasks run."),
     "init": ("init", "Make a chain before its first run."),

@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 import resource
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +22,7 @@ from scichain_wf import errors, limits
 from scichain_wf.cli.files import write
 from scichain_wf.cli.output import escaped, json_text, say, say_fields, say_json, say_table
 from scichain_wf.cli.simoptions import FORMS_HELP, sim_options
+from scichain_wf.cli.terminable import terminable
 from scichain_wf.sim import limits as bounds
 from scichain_wf.sim import observe, presets, summary
 from scichain_wf.sim.checkers import TAGS
@@ -64,7 +64,7 @@ def command(json_file: Path | None, plot_file: Path | None, seed: int, seeds: in
     if seed + seeds - 1 > limits.INTEGER_MAX:
         raise errors.UsageError(f"--seeds: the last seed would be above {limits.INTEGER_MAX:,}; choose fewer")
     runs = _Runs(check)
-    with _terminable():
+    with terminable():
         try:
             for number in range(seed, seed + seeds):
                 if not runs.run(_scenario(number, check, options)):
@@ -103,16 +103,6 @@ def _report(runs: _Runs, json_file: Path | None, plot_file: Path | None) -> int:
             f"--drain {config.drain_s:g}: too short for this load; with --drain {drain_s} everything is committed"
         )
     return errors.EXIT_INTEGRITY if broken else errors.EXIT_INCOMPLETE if unwritten else errors.EXIT_OK
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM, by which batch systems end a job, is taken for Ctrl-C."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _scenario(seed: int, check: bool, options: dict[str, Any]) -> Scenario:

@@ -21,8 +21,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scichain_wf.bench.chains import generate_chain
 from scichain_wf.ledger.layout import ChainLayout
-from tests.benchmarks.generate import generate_chain
 from tests.chains import small_chain
 from tests.integration import byteflips, changed_ledger, mutations
 from tests.integration.byteflips import Flip, Table

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from scichain_wf import audit
+from scichain_wf.bench.chains import generate_chain
 from scichain_wf.ledger.layout import ChainLayout
-from tests.benchmarks.generate import generate_chain
 from tests.chains import small_chain
 from tests.integration import byteflips, changed_ledger, mutation_kinds
 from tests.integration.flips import mutate
