@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 import ssl
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 
 from scichain_wf import limits
 from scichain_wf.errors import ConfigError, PeerError, UsageError
-from scichain_wf.transport import frames, tls
+from scichain_wf.transport import frames, runca, tls
 from scichain_wf.transport.channel import TlsChannel
 from scichain_wf.transport.credentials import Credentials
 from scichain_wf.transport.link import Listener
@@ -86,6 +87,23 @@ def test_a_client_without_a_certificate_of_the_run_is_not_served(certified: bool
             writer.transport.abort()
         assert not server.received
         assert not server.channels
+
+    run(test)
+
+
+def test_a_certificate_that_is_over_is_refused_by_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Side()
+    monkeypatch.setattr(runca, "_LIFE", dt.timedelta(hours=-1))
+    agent, storage = RUN.issue("slot-1"), RUN.issue("storage")
+
+    async def test() -> None:
+        async with listening(server) as address, dialling(Side(), address, agent):
+            await server.until(lambda: any("certificate has expired" in note for note in server.notes))
+        client = Side()
+        async with listening(Side(), storage) as address, dialling(client, address):
+            await client.until(lambda: any("certificate has expired" in note for note in client.notes))
+        assert not server.received
+        assert not client.channels
 
     run(test)
 
