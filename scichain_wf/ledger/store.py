@@ -191,7 +191,7 @@ class ChainStore:
         try:
             yield ChainView(txn, self._dbs, alive)
             overtaken = self._overtaken(txn)
-        except LedgerCorrupt:
+        except LedgerError:  # what a reused page looks like, LMDB has many names for
             if not self._overtaken(txn):
                 raise
             overtaken = True

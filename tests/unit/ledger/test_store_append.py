@@ -228,16 +228,19 @@ def test_what_an_old_view_would_read_is_really_overwritten(chain: Chain) -> None
             assert txn.get((2).to_bytes(8, "big"), db=store._dbs.links) == before
 
 
-def test_a_reader_in_another_process_is_told_when_it_was_overtaken(chain: Chain) -> None:
+@pytest.mark.parametrize("found", ["pass", "raise LedgerError('MDB_BAD_DBI')", "raise LedgerCorrupt('a page')"])
+def test_a_reader_in_another_process_is_told_when_it_was_overtaken(chain: Chain, found: str) -> None:
+    """Whatever it found in pages that were reused meanwhile."""
     builder, store = chain
     code = (
         "import sys, pathlib\n"
         "from scichain_wf.ledger.store import ChainStore\n"
-        "from scichain_wf.errors import LedgerError\n"
+        "from scichain_wf.errors import LedgerCorrupt, LedgerError\n"
         "with ChainStore.open(pathlib.Path(sys.argv[1]), readonly=True) as store:\n"
         "    try:\n"
         "        with store.view() as view:\n"
         "            print(view.size, flush=True); sys.stdin.readline()\n"
+        f"            {found}\n"
         "    except LedgerError as error:\n"
         "        print(error)\n"
         "    with store.view() as view: print(view.size)\n"
