@@ -285,6 +285,8 @@ SERVICE_GRACE_S: Final = 10.0
 that wants to join."""
 ANSWER_GRACE_S: Final = 1.0
 """How long after its deadline a flush may be answered."""
+ACK_TIMEOUT_S: Final = 10.0
+"""How long a hook waits for the commit of its record where `ack` is `committed`."""
 ATTEND_TIMEOUT_S: Final = 30.0
 """How long a run waits for a service of this host that is neither to be joined nor over."""
 AGENT_END_TIMEOUT_S: Final = 5.0

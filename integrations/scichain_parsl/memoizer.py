@@ -85,6 +85,7 @@ class ProvenanceMemoizer(Memoizer):
                 command=sys.argv,
                 settings={"strict": strict, "run_dir": run_dir},
                 flush_timeout_s=config.flush_timeout_s,
+                ack=config.ack,
                 hashing=Hashing.configured(config),
                 redaction=self._redaction,
             )
@@ -102,6 +103,7 @@ class ProvenanceMemoizer(Memoizer):
             "hashing": plan.hashing,
             "redact": config.redact,
             "strict": strict,
+            "ack": config.ack,
             "version": VERSION,
         }
 

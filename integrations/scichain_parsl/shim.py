@@ -79,8 +79,8 @@ class Try:
         try:
             attempt = cls(context, about, kwargs)
             delivery = attempt._begin(args)
-            if context["strict"] and delivery is Delivery.LOST:
-                raise SubmissionError(attempt._recorder.problems[-1])
+            if context["strict"] and not delivery.is_enough:
+                raise SubmissionError(attempt._recorder.trouble)
         except Exception as error:  # noqa: BLE001 - HOOK-1
             reason = str(error) or type(error).__name__
             if context["strict"]:
@@ -130,11 +130,12 @@ class Try:
             delivery = self._recorder.emit(Kind.TASK, body, facts.task)
         except Exception as trouble:  # noqa: BLE001 - HOOK-1
             self._recorder.problem(f"{facts.task}: its end is not recorded: {str(trouble) or type(trouble).__name__}")
-        if delivery is Delivery.LOST:
-            problem = self._recorder.problems[-1]
+        if not delivery.is_enough:
+            what = "lost" if delivery is Delivery.LOST else "not committed"
+            said = f"{facts.task}: its record was {what}: {self._recorder.trouble}"
             if context["strict"] and error is None:
-                raise SubmissionError(f"{facts.task}: its record was lost: {problem}")
-            _say(f"{facts.task}: its record was lost: {problem}")
+                raise SubmissionError(said)
+            _say(said)
 
     def _look(self, role: str, file: Any) -> JsonObject | None:
         found = self._artifacts.look(arguments.path_of(file), role, uri=arguments.remote_uri(file))
@@ -157,7 +158,12 @@ def joined(context: Context) -> tuple[Recorder, Artifacts, str]:
     with _Joined.lock:
         if run not in _Joined.runs:
             _Joined.runs[run] = join_run(
-                bytes.fromhex(run), Path(context["chain"]), Path.cwd(), context["hashing"], context["root"]
+                bytes.fromhex(run),
+                Path(context["chain"]),
+                Path.cwd(),
+                context["hashing"],
+                context["root"],
+                context["ack"],
             )
         return _Joined.runs[run]
 

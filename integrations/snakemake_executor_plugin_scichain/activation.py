@@ -208,6 +208,7 @@ def _join(workflow: Any, environment: Mapping[str, str]) -> JobRecording | None:
     here = Path.cwd()
     config = load_config(here)
     root = environment.get(ROOT_VARIABLE, "")
-    recorder, artifacts, user = join_run(bytes.fromhex(run), Path(chain_dir), here, Hashing.configured(config), root)
+    hashing = Hashing.configured(config)
+    recorder, artifacts, user = join_run(bytes.fromhex(run), Path(chain_dir), here, hashing, root, config.ack)
     setting = Setting(engine(), recorder, artifacts, user, config.strict, Redaction(config.redact))
     return JobRecording(setting, workflow.dag, submission=int(workflow.attempt))

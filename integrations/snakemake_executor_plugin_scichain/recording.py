@@ -193,10 +193,10 @@ class JobRecording:
         except Exception as error:  # noqa: BLE001 - HOOK-1
             self._trouble(job, "it is not recorded", error)
             attempt = None
-        if self._setting.strict and delivery in (None, Delivery.LOST):
+        if self._setting.strict and not (delivery and delivery.is_enough):
             from snakemake_interface_common.exceptions import WorkflowError
 
-            raise WorkflowError(f"scichain (strict): {self._recorder.problems[-1]}")
+            raise WorkflowError(f"scichain (strict): {self._recorder.trouble}")
         return attempt
 
     def _look_at_inputs(self, attempt: _Attempt, known: _Known | None) -> None:

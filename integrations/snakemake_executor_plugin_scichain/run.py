@@ -58,6 +58,7 @@ class MainRun:
             settings={"strict": config.strict},
             launched_from=launched_from,
             flush_timeout_s=config.flush_timeout_s,
+            ack=config.ack,
             metrics_dir=config.metrics_dir,
             author=config.author,
             author_key=config.author_key,

@@ -30,6 +30,7 @@ class Config:
     nodes: int = 1
     strict: bool = False
     flush_timeout_s: float = 30.0
+    ack: str = "local"
     hash_policy: str = "cached"
     size_mtime_patterns: tuple[str, ...] = ()
     size_mtime_above_mib: int | None = None
@@ -123,6 +124,12 @@ def _truth(value: object, _directory: Path) -> bool:
     return value
 
 
+def _ack(value: object, _directory: Path) -> str:
+    if value not in ("local", "committed"):
+        raise ValueError
+    return str(value)
+
+
 def _hash_policy(value: object, _directory: Path) -> str:
     if value not in _HASH_POLICIES:
         raise ValueError
@@ -191,6 +198,15 @@ SETTINGS: Final = (
         "How long the end of a run waits until everything is committed. What is not by then waits for the next run.",
         _number(limits.FLUSH_TIMEOUT_S_MIN, limits.FLUSH_TIMEOUT_S_MAX, float),
         _decimal_of,
+    ),
+    Setting(
+        "ack",
+        "`local` or `committed`",
+        "When a record counts as handed over: when it is in an outbox or the spool, or only when it is on the "
+        f"chain. A workflow then waits for each commit, {limits.ACK_TIMEOUT_S:.0f} s at most; what is not committed by "
+        "then is acknowledged locally, which the end of the run tells, or with `strict` an error.",
+        _ack,
+        str,
     ),
     Setting(
         "hash_policy",

@@ -54,6 +54,13 @@ def detour_lines(records: int, reason: str) -> list[str]:
     return [f"{_PREFIX}{_counted(records, 'record')} went through the spool: {shown(reason)}"]
 
 
+def late_lines(records: int, reason: str) -> list[str]:
+    """One line if records that were waited for were not committed in time."""
+    if not reason:
+        return []
+    return [f"{_PREFIX}{_counted(records, 'record')} acknowledged locally only, by outbox or spool: {shown(reason)}"]
+
+
 def joined_lines(agents: int, wanted: int) -> list[str]:
     """One line for a run that has other agents than it asked for: those of the service it joined."""
     there = _counted(agents, "agent")

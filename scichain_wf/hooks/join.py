@@ -26,7 +26,7 @@ ROOT_VARIABLE: Final = "SCICHAIN_RUN_ROOT"
 
 
 def join_run(
-    run: bytes, chain_dir: Path, directory: Path, hashing: Hashing | None = None, root: str = ""
+    run: bytes, chain_dir: Path, directory: Path, hashing: Hashing | None = None, root: str = "", ack: str = "local"
 ) -> tuple[Recorder, Artifacts, str]:
     """What records the tasks of `run` in this process, and the user's name.
 
@@ -35,6 +35,7 @@ def join_run(
         chain_dir: directory of its chain.
         directory: where relative paths start here.
         hashing: how much of files is read.
+        ack: see `Recorder`.
         root: value of ROOT_VARIABLE: what the run calls its directory, which has the same name on every host.
 
     Raises:
@@ -43,7 +44,7 @@ def join_run(
     chain = read_trust_root(chain_dir)
     slots = outbox_directory(chain, 0).parent
     outboxes = sorted(slots.glob("slot-*"), key=lambda path: (len(path.name), path.name))
-    recorder = Recorder(chain, RunId(run), outboxes, chain_dir / "spool")
+    recorder = Recorder(chain, RunId(run), outboxes, chain_dir / "spool", ack)
     naming = Naming([directory], handed_over=root)
     digests = Digests(shared_table(naming.host))
     return recorder, Artifacts(naming, recorder.problem, hashing, digests), user_name()

@@ -1,6 +1,7 @@
 """From a body to the agent: makes the transaction with its final bytes and hands it over, or keeps it in the spool.
 
-`Recorder.emit` never raises and never waits. It tries the outbox of one agent (a task's records go to the same one),
+`Recorder.emit` never raises, and waits only if it was told to wait for commits. It tries the outbox of one agent (a
+task's records go to the same one),
 once more after a refusal (the agent may have replaced its directory), then the outboxes of the other agents, then
 the spool on shared storage. What could not be kept at all is collected in `problems`, and the closing line tells.
 A strict adapter asks for the result and fails its task.
@@ -18,9 +19,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from scichain_wf import limits
+from scichain_wf.client.acks import wait_committed
 from scichain_wf.client.outbox import OutboxWriter
 from scichain_wf.client.spool import write_spool
-from scichain_wf.errors import DecodeError, ScichainError, SubmissionError
+from scichain_wf.crypto.merkle import leaf_hash
+from scichain_wf.errors import DecodeError, PeerError, ScichainError, SubmissionError
 from scichain_wf.hooks.naming import host_name
 from scichain_wf.hooks.records import shrunk
 from scichain_wf.model.bodies import Kind
@@ -33,8 +36,17 @@ class Delivery(StrEnum):
 
     OUTBOX = "outbox"
     SPOOL = "spool"
+    COMMITTED = "committed"
+    """On the chain; only where that is waited for."""
+    LOCAL = "local"
+    """To an outbox or the spool, but not on the chain in time, where that is waited for."""
     LOST = "lost"
     """Nowhere: `Recorder.problems` says why."""
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether a strict adapter may go on."""
+        return self not in (Delivery.LOCAL, Delivery.LOST)
 
 
 class Recorder:
@@ -45,15 +57,25 @@ class Recorder:
         run: the run.
         sent: transactions by (kind, delivery).
         detour: why the first record that an agent should have taken went to the spool; empty if none did.
+        late: why the first record that was waited for was not committed in time; empty if all were.
+
+    Args:
+        chain, run: as above.
+        outboxes: of the agents on this host.
+        spool: where records go that no agent takes.
+        ack: `committed`: `emit` waits until the record is on the chain, ACK_TIMEOUT_S at most; `local`: it does not.
     """
 
-    def __init__(self, chain: bytes, run: RunId, outboxes: Sequence[Path], spool: Path | None) -> None:
+    def __init__(
+        self, chain: bytes, run: RunId, outboxes: Sequence[Path], spool: Path | None, ack: str = "local"
+    ) -> None:
         self.chain = chain
         self.run = run
         self.host = host_name()
         self._envelope = Envelope(chain, run, self.host)
         self.sent: Counter[tuple[Kind, Delivery]] = Counter()
-        self.detour = ""
+        self.detour = self.late = ""
+        self._waits = ack == "committed"
         self._writers = [OutboxWriter(directory) for directory in outboxes]
         self._spool = spool
         self._problems: dict[str, int] = {}
@@ -62,7 +84,10 @@ class Recorder:
     def emit(self, kind: Kind, body: JsonObject, affinity: str = "") -> Delivery:
         """Hand over one transaction; those of one `affinity` go to the same agent while it takes them."""
         try:
-            delivery = self._deliver(self._encoded(kind, body), affinity)
+            key, data = self._encoded(kind, body)
+            delivery = self._deliver(data, affinity)
+            if self._waits:
+                delivery = self._committed(key, data)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in here, the workflow goes on (HOOK-1)
             self.problem(f"a {kind} record was not kept: {str(error) or type(error).__name__}")
             delivery = Delivery.LOST
@@ -86,7 +111,7 @@ class Recorder:
 
     def count(self, kind: Kind, *deliveries: Delivery) -> int:
         """How many transactions of a kind were kept (or went where `deliveries` says)."""
-        wanted = deliveries or (Delivery.OUTBOX, Delivery.SPOOL)
+        wanted = deliveries or [delivery for delivery in Delivery if delivery is not Delivery.LOST]
         return sum(self.sent[kind, delivery] for delivery in wanted)
 
     def count_all(self, delivery: Delivery) -> int:
@@ -100,12 +125,25 @@ class Recorder:
             self._lock, self._pid = threading.Lock(), os.getpid()
         return self._lock
 
-    def _encoded(self, kind: Kind, body: JsonObject) -> bytes:
+    @property
+    def trouble(self) -> str:
+        """Why the last record that was not handed over as it should be was not."""
+        return self.problems[-1] if self.problems else self.late
+
+    def _committed(self, key: bytes, data: bytes) -> Delivery:
+        try:
+            wait_committed(self.chain, key, leaf_hash(data), limits.ACK_TIMEOUT_S)
+        except PeerError as error:
+            self.late = self.late or str(error)
+            return Delivery.LOCAL
+        return Delivery.COMMITTED
+
+    def _encoded(self, kind: Kind, body: JsonObject) -> tuple[bytes, bytes]:
         while True:
             time_us = time.time_ns() // 1_000
             key = make_key(time_us // 1_000, os.urandom(10))
             try:
-                return self._envelope.encode(kind, key, time_us, body)
+                return key, self._envelope.encode(kind, key, time_us, body)
             except DecodeError as error:
                 smaller = shrunk(body) if "over the limit" in str(error) else None
                 if smaller is None:

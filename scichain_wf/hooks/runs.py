@@ -159,7 +159,7 @@ class Run:
             raise SubmissionError(f"{RUN_VARIABLE} is not the id of a run: {run!r:.80}") from None
         policy = self._policy or HashPolicy(config.hash_policy)
         self.recorder, self.artifacts, self.user = join_run(
-            identity, Path(chain_dir), Path.cwd(), Hashing(policy), os.environ.get(ROOT_VARIABLE, "")
+            identity, Path(chain_dir), Path.cwd(), Hashing(policy), os.environ.get(ROOT_VARIABLE, ""), config.ack
         )
         return True
 
@@ -175,6 +175,7 @@ class Run:
             hashing=Hashing.configured(config, self._policy),
             redaction=self.redaction,
             flush_timeout_s=config.flush_timeout_s,
+            ack=config.ack,
             metrics_dir=config.metrics_dir,
             author=config.author,
             author_key=config.author_key,

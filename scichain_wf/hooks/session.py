@@ -31,6 +31,7 @@ from scichain_wf.hooks.closing import (
     closing_line,
     detour_lines,
     joined_lines,
+    late_lines,
     problem_lines,
     spooled_line,
     verify_command,
@@ -67,6 +68,7 @@ class RunPlan:
         redaction: what is taken for a secret.
         launched_from: where the user's shell is, for commands in messages.
         flush_timeout_s: how long the end of the run waits for its commits, in all.
+        ack: see `Recorder`.
         author: in whose name it is recorded.
         author_key: file of the key that signs the run's end.
     """
@@ -82,6 +84,7 @@ class RunPlan:
     redaction: Redaction = USUAL
     launched_from: Path = field(default_factory=Path.cwd)
     flush_timeout_s: float = 30.0
+    ack: str = "local"
     metrics_dir: Path | None = None
     author: str | None = None
     author_key: Path | None = None
@@ -140,8 +143,8 @@ class RunSession:
                 chain = read_trust_root(plan.chain_dir)
             except LedgerError:
                 raise refusal from None
-            return cls(plan, None, Recorder(chain, run, (), plan.chain_dir / "spool"), str(refusal))
-        return cls(plan, running, Recorder(running.chain, run, running.outboxes, running.spool))
+            return cls(plan, None, Recorder(chain, run, (), plan.chain_dir / "spool", plan.ack), str(refusal))
+        return cls(plan, running, Recorder(running.chain, run, running.outboxes, running.spool, plan.ack))
 
     def finish(
         self, status: str, tally: Mapping[str, int] | None, *, alone: bool = True, expected: Collection[str] = ()
@@ -167,13 +170,14 @@ class RunSession:
             body = manifest.sign(self._author_key, recorder.chain, recorder.run, body)
         recorder.emit(Kind.RUN_END, body)
         if self._service is None:
-            spooled = recorder.count_all(Delivery.SPOOL)
+            spooled = recorder.count_all(Delivery.SPOOL) + recorder.count_all(Delivery.LOCAL)
             spool, command = self.plan.chain_dir / "spool", self.plan.verify_command
             closing = [spooled_line(recorder.run, tasks, spooled, spool, self._refusal, command)]
         else:
             closing = self._close(self._service, deadline)
         self.complete = self._service is not None and not recorder.problems
         detour = detour_lines(recorder.count_all(Delivery.SPOOL), recorder.detour)
+        detour += late_lines(recorder.count_all(Delivery.LOCAL), recorder.late)
         return problem_lines(recorder.problems) + self._notes + detour + closing
 
     def _missing(self, expected: Collection[str], alone: bool) -> list[str]:

@@ -97,8 +97,8 @@ class Task:
         except Exception as error:  # noqa: BLE001 - HOOK-1
             reason = str(error) or type(error).__name__
             run.recorder.problem(f"{facts.name}: it is recorded without its inputs: {reason}")
-        if run.strict and delivery is Delivery.LOST:
-            raise SubmissionError(f"{facts.name}: not begun, since it cannot be recorded: {run.recorder.problems[-1]}")
+        if run.strict and not delivery.is_enough:
+            raise SubmissionError(f"{facts.name}: not begun, since it cannot be recorded: {run.recorder.trouble}")
         facts.started_us = _now_us()
 
     def __exit__(
@@ -110,8 +110,9 @@ class Task:
             return False  # a fork leaves its copy of the block
         try:
             self._end(run, error)
-            if run.strict and error is None and self.delivery is Delivery.LOST and run.recorder is not None:
-                raise SubmissionError(f"{self.facts.name}: its record was lost: {run.recorder.problems[-1]}")
+            if run.strict and error is None and self.delivery and not self.delivery.is_enough and run.recorder:
+                what = "lost" if self.delivery is Delivery.LOST else "not committed"
+                raise SubmissionError(f"{self.facts.name}: its record was {what}: {run.recorder.trouble}")
         finally:
             State.leave(run, kind, error, trace)
         return False

@@ -129,6 +129,11 @@ class Flusher:
                 self.late = self._described(board.late)
                 self._board = None
 
+    @property
+    def grown(self) -> asyncio.Event:
+        """Set with the next durable link."""
+        return self._members.grown
+
     def status(self, slot: int, value: dict[str, object]) -> None:
         """An agent reports."""
         if self._board is not None and wire.integer(value, "flush") == self._board.number:

@@ -72,6 +72,9 @@ class Members:
         said_hello: called with a member that (again) has a channel and waits for its welcome.
         ready: called when a member says that its channels stand.
         size: number of durable links.
+
+    Attributes:
+        grown: set with the next durable link, and then replaced by another.
         slots: how many the membership has.
     """
 
@@ -91,6 +94,7 @@ class Members:
         self._replaced: set[bytes] = set()
         self.dismissed: dict[int, str] = {}
         self._telling: asyncio.TimerHandle | None = None
+        self.grown = asyncio.Event()
         self.size, self._slots = size, slots
 
     @property
@@ -217,6 +221,8 @@ class Members:
         whole = effect.message.encode()
         bare = messages.Committed(link, None).encode()
         self.size = max(self.size, link.height + 1)
+        self.grown.set()
+        self.grown = asyncio.Event()
         for member in self.all:
             if member.next == link.height and self.send(
                 member.slot, messages.Kind.COMMITTED, bare if member.slot in effect.holders else whole

@@ -141,6 +141,26 @@ class Runs:
                 return
             if "flush" in command:
                 await self._flush(replies, cast("dict[str, object]", command["flush"]))
+            if "await" in command:
+                await self._await(replies, cast("dict[str, object]", command["await"]))
+
+    async def _await(self, replies: process.Replies, request: dict[str, object]) -> None:
+        """Say when a transaction is committed, or that it is not in time."""
+        try:
+            key, identity = (bytes.fromhex(wire.text(request, name)) for name in ("key", "id"))
+            timeout_s = min(wire.integer(request, "timeout_ms") / 1_000, limits.FLUSH_TIMEOUT_S_MAX)
+        except (ValueError, TypeError, AttributeError):
+            raise PeerError("a question for a commit is malformed") from None
+        try:
+            async with asyncio.timeout(timeout_s):
+                grown = self._flusher.grown
+                while not await self._read(lambda view: view.contains(key, identity)):
+                    await grown.wait()
+                    grown = self._flusher.grown
+        except TimeoutError:
+            replies.say({"committed": False})
+        else:
+            replies.say({"committed": True})
 
     async def _flush(self, replies: process.Replies, request: dict[str, object]) -> None:
         try:
