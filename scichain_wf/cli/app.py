@@ -10,8 +10,10 @@ import click
 _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "verify": ("verify", "Check the chain, and that files are what the workflow made."),
     "run": ("execute", "Run a command and record what it read and wrote."),
-    "audit": ("audit", "Verify, count findings by kind, and name tasks without a record."),
+    "audit": ("audit", "Verify everything, and write the report."),
     "runs": ("runs", "List the recorded runs, or show one."),
+    "lineage": ("lineage", "Show what a file was made from, or what was made from it."),
+    "diff": ("diff", "Compare two runs, task by task."),
     "receipt": ("receipt", "Print a portable proof of a file."),
     "ledger": ("ledger", "Look into a chain: show, proof, fsck, snapshot."),
     "sim": ("sim", "Simulate a cluster that agrees, with faults, liars and any number of nodes."),

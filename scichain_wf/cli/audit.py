@@ -5,7 +5,9 @@ Renderings of one result of `scichain_wf.audit`; nothing is judged here.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scichain_wf.cli.locate import chain_option, find_chain, json_option
-from scichain_wf.cli.output import say, say_json, say_table
+from scichain_wf.cli.output import escaped, say, say_json, say_table
 from scichain_wf.cli.reading import run_named
 from scichain_wf.cli.verify import Meter, fail_on_option, show, trust_options
 from scichain_wf.config import load_config
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 @chain_option
 @trust_options
 @click.option("--baseline", metavar="RUN", help="Say what RUN did otherwise than this one.")
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="FILE", help="Write the report: one file, for any browser."
+)
 @click.option("--sarif", type=click.Path(path_type=Path), metavar="FILE", help="Write the findings as SARIF 2.1.0.")
 @fail_on_option
 @json_option
@@ -38,6 +43,7 @@ def command(
     trust_root: str | None,
     checkpoint: Path | None,
     baseline: str | None,
+    html: Path | None,
     sarif: Path | None,
     fail_on: str,
     as_json: bool,
@@ -48,6 +54,7 @@ def command(
     runs show (tasks without an end, nodes that contradicted themselves), what is affected by each finding, and findings
     counted by kind. Exits like `verify`.
     """
+    from scichain_wf import __version__
     from scichain_wf.audit import audit
 
     trust_root = trust_root or load_config(Path.cwd()).trust_root
@@ -59,17 +66,27 @@ def command(
         result = audit(
             chain_dir, run=runs[0], baseline=runs[1], trust_root=trust_root, checkpoint=checkpoint, progress=meter
         )
-    if sarif is not None:
-        from scichain_wf import __version__
-        from scichain_wf.report.sarif import to_sarif
-
-        sarif.write_text(json.dumps(to_sarif(result, __version__), indent=1) + "\n", encoding="ascii")
     if as_json:
         say_json(result.to_json())
     else:
         show(result)
         _say_kinds(result)
+    if html is not None:
+        from scichain_wf.report.html import to_html
+
+        _write(html, to_html(result, __version__, time.time_ns() // 1_000))
+    if sarif is not None:
+        from scichain_wf.report.sarif import to_sarif
+
+        _write(sarif, json.dumps(to_sarif(result, __version__), indent=1) + "\n")
     return result.exit_code_for(fail_on)
+
+
+def _write(place: Path, text: str) -> None:
+    """Write a rendering, and say its digest: who gets a copy can compare it."""
+    data = text.encode()
+    place.write_bytes(data)
+    click.echo(escaped(f"wrote {place} ({len(data)} bytes, sha256:{hashlib.sha256(data).hexdigest()})"), err=True)
 
 
 def _say_kinds(result: Result) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -19,6 +20,14 @@ def test_sarif_is_written_beside_the_text_and_says_what_is_affected(chain: DiskC
     results = json.loads(Path("found.sarif").read_text())["runs"][0]["results"]
     assert results[0]["ruleId"] == "SC-FILE-001"
     assert results[0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].endswith("/out/3.txt")
+
+
+def test_report_is_written_and_its_digest_said(chain: DiskChain, say: Say) -> None:
+    said = say("audit", "--html", "report.html")
+    data = Path("report.html").read_bytes()
+    assert said.code == 0
+    assert f"wrote report.html ({len(data)} bytes, sha256:{hashlib.sha256(data).hexdigest()})" in said.err
+    assert b"VERIFIED" in data
 
 
 def test_audit_of_the_run_that_made_a_file_is_compared_with_itself(chain: DiskChain, say: Say) -> None:
