@@ -13,7 +13,7 @@ from typing import cast
 from scichain_wf.ledger.problem import Problem
 from scichain_wf.ledger.rawread import RawLedger
 from scichain_wf.ledger.stored import StoredBlock, Walked
-from scichain_wf.model import transaction
+from scichain_wf.model import facts, transaction
 from scichain_wf.model.link import Mark
 
 KNOWN, SOURCE, UNDECIDED, UNRECORDED = range(4)
@@ -28,14 +28,14 @@ def check_traceability(ledger: RawLedger, block: StoredBlock, found: Walked) -> 
         if index in skip:
             continue
         unrecorded = waiting = ""
-        for uri, digest, named, declared in inputs:  # without a digest one states nothing that could be traced
+        for uri, digest, origin, declared in inputs:  # without a digest one states nothing that could be traced
             if declared:
                 waiting = waiting or uri.decode()
                 continue
             standing = standing_of(uri, unhexlify(digest), height, index)
             if standing == UNRECORDED:
                 unrecorded = unrecorded or f"{uri.decode()} with sha256:{digest.decode()}"
-            elif standing == SOURCE and named:
+            elif standing == SOURCE and origin == facts.TASK:
                 waiting = waiting or uri.decode()
         if unrecorded or waiting or index in contested or index in unresolved:
             _judge(block, index, unrecorded, waiting, found)

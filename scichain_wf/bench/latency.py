@@ -67,7 +67,10 @@ def run(options: Options) -> Result:
     with load.service(options.nodes, options.directory) as (service, chain):
         tails = [shm.tail_directory(service.chain, slot) for slot in range(1, options.nodes + 1)]
         recorder = Recorder(service.chain, new_run_id(), service.outboxes[:1], None)
+        before_s = load.cpu_seconds(service.pids)
         for block in range(options.warmup + options.blocks):
+            if block == options.warmup:
+                before_s = load.cpu_seconds(service.pids)
             bodies = [load.body(f"b{block}-{number}", options.seed) for number in range(options.transactions)]
             before = [engine.check_file(tail).transaction for tail in tails]
             begun_us.append(time.time_ns() // 1_000)
@@ -80,6 +83,7 @@ def run(options: Options) -> Result:
                 time.sleep(_LOOK_S)
             seen_us.append(time.time_ns() // 1_000)
             time.sleep(options.pause_s)
+        spent_s = {name: after - before_s[name] for name, after in load.cpu_seconds(service.pids).items()}
         service.flush(recorder.run)
         stated = _stated(chain, options)
     # A group that a busy machine tore into two blocks spoils the next one's times, too.
@@ -96,6 +100,7 @@ def run(options: Options) -> Result:
             Figure("proposal to append", "ms", [appended - made for _, made, appended, _ in times]),
             Figure("append to link in every tail", "ms", [seen - appended for _, _, appended, seen in times]),
             Figure("first emit to link in every tail", "ms", [seen - begun for begun, _, _, seen in times]),
+            *(Figure(f"CPU of {name}", "ms/block", [s / options.blocks * 1e3]) for name, s in sorted(spent_s.items())),
         ),
         (
             "Proposal: the block is sealed and signed. Append: in the transaction that the fsync ends.",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from scichain_wf.crypto.signing import SigningKey, VerifyKey
     from scichain_wf.model.block import Block
     from scichain_wf.model.canonical import JsonObject
+    from scichain_wf.model.facts import Facts
     from scichain_wf.model.verdict import VerdictBatch
 
 
@@ -48,7 +49,7 @@ class Agent:
         authority: whose word counts on membership (the genesis names it).
         ledger: this node's tail.
         timing: see `Timing`.
-        prepare: parses a block's transactions strictly, into what `ledger` takes.
+        prepare: makes what `ledger` takes of a block whose transactions' facts are known.
         read_epoch: verifies the body of an `epoch` transaction; the default is `Roster.read`.
 
     Attributes:
@@ -63,7 +64,7 @@ class Agent:
         authority: VerifyKey,
         ledger: NodeLedger,
         timing: Timing,
-        prepare: Callable[[Block], ParsedBlock],
+        prepare: Callable[[Block, list[Facts]], ParsedBlock],
         read_epoch: Callable[[JsonObject], Roster] | None = None,
     ) -> None:
         self._key, self._slot, self._chain, self._authority = key, slot, chain, authority
@@ -158,6 +159,10 @@ class Agent:
         """A block of this node that is not linked yet."""
         proposal = self._author.blocks.get(block)
         return None if proposal is None else proposal.block
+
+    def knows(self, block: bytes) -> bool:
+        """Whether this node has a block that is not linked yet: then its link is enough."""
+        return self._body(block) is not None
 
     def step(self, event: events.AgentEvent, now: float) -> tuple[AgentEffect, ...]:
         """Take one event; returns what is to be done, in order."""
@@ -301,7 +306,7 @@ class Agent:
         Raises:
             VerificationError, DecodeError: the chain's authority did not say so; nothing changed.
         """
-        if len(block.parsed) != 1 or block.parsed[0]["kind"] != Kind.EPOCH:
+        if len(block.facts) != 1 or block.parsed[0]["kind"] != Kind.EPOCH:
             raise VerificationError("an epoch link whose block states no epoch")
         roster = self._read_epoch(cast("JsonObject", block.parsed[0]["body"]))
         if roster.epoch.authority != self._authority:

@@ -12,7 +12,7 @@ from scichain_wf import limits
 from scichain_wf.consensus import membership, messages
 from scichain_wf.consensus.effects import AgentEffect, GivenUp, Mine, SendPeer, Settled, StopMining
 from scichain_wf.consensus.proposer import Proposal, State
-from scichain_wf.consensus.validity import outputs
+from scichain_wf.consensus.validity import versions
 from scichain_wf.errors import VerificationError
 from scichain_wf.model.certificate import Solution
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from scichain_wf.consensus.validity import ParsedBlock
     from scichain_wf.crypto.signing import SigningKey
     from scichain_wf.model.block import Block
+    from scichain_wf.model.facts import Facts
     from scichain_wf.model.link import Link
 
 
@@ -41,7 +42,7 @@ class Author:
         replica: says what the newest link is.
         reach: whom they go to.
         timing: see `Timing`.
-        prepare: parses a block's transactions.
+        prepare: makes a parsed block of one whose transactions' facts are known.
         judge: has this node's own validator judge a block that is being proposed.
         effects: what is to be done is appended to it.
 
@@ -61,7 +62,7 @@ class Author:
         replica: Replica,
         reach: Reach,
         timing: Timing,
-        prepare: Callable[[Block], ParsedBlock],
+        prepare: Callable[[Block, list[Facts]], ParsedBlock],
         judge: Callable[[ParsedBlock, float], None],
         effects: list[AgentEffect],
     ) -> None:
@@ -107,7 +108,8 @@ class Author:
             if ids:
                 self._effects.append(Settled(ids))
         if self.drafter.held:
-            made = [(uri, digest) for value in block.parsed for uri, digest in outputs(value) if digest is not None]
+            outputs = (output for facts in block.facts for output in facts[5])
+            made = [(uri, digest) for uri, digest in versions(outputs) if digest is not None]
             self.drafter.linked(made, now)
 
     def solved(self, block: bytes, nonce: int, now: float) -> None:
@@ -208,9 +210,11 @@ class Author:
             self.offset_us + int(now * 1_000_000),
             hardness,
             draft.source,
+            [item.id for item in draft.items],
         )
         self._sequence += 1
-        proposal = Proposal(self._prepare(sealed), tuple(draft.items), roster, self._timing)
+        facts = [item.facts for item in draft.items]
+        proposal = Proposal(self._prepare(sealed, facts), tuple(draft.items), roster, self._timing)
         self.blocks[sealed.id] = proposal
         self._transactions += len(draft.items)
         if not hardness:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from scichain_wf import limits
 from scichain_wf.consensus.validity import Known
+from scichain_wf.model import facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -160,7 +161,7 @@ class Drafter:
 
     def _made(self, versions: Iterable[Version], now: float) -> None:
         """Draft what waited for these versions, and in turn what waited for what that makes."""
-        made = deque(versions)
+        made = deque(versions if self._waiting else ())
         while made:
             for identity in list(self._waiting.get(made.popleft(), ())):
                 held = self._held[identity]
@@ -184,10 +185,12 @@ class Drafter:
 
     def _missing(self, item: Item) -> Version | None:
         """The first input whose producer is to be waited for."""
+        if all(declared or origin == facts.SOURCE for _, _, origin, declared in item.facts[4]):
+            return None
         draft = self._open.get(item.source)
         here = draft.versions if draft is not None and draft.has_room_for(item) else frozenset()
         for uri, digest, origin in item.needs:
-            if (uri, digest) in here or origin == "source":
+            if (uri, digest) in here or origin == facts.SOURCE:
                 continue
             known = self._ledger.lookup(uri, digest)
             if known in (Known.KNOWN, Known.UNHASHED):

@@ -6,9 +6,10 @@ does not parse never becomes an event. `slot` is always whose channel an event c
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 from scichain_wf.consensus import validity
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from scichain_wf.consensus.messages import Answer, Found, Puzzle
     from scichain_wf.consensus.roster import Roster
     from scichain_wf.consensus.validity import ParsedBlock
-    from scichain_wf.model.canonical import JsonObject
     from scichain_wf.model.certificate import QuorumCertificate, Solution
+    from scichain_wf.model.facts import Facts
     from scichain_wf.model.link import Link
     from scichain_wf.model.verdict import VerdictBatch, Vote
 
@@ -33,26 +34,25 @@ class Item:
 
     id: bytes
     data: bytes
-    parsed: JsonObject
+    facts: Facts
     source: str = "outbox"
     own: bool = False
 
+    @property
+    def key(self) -> bytes:
+        """Its key, 16 bytes."""
+        return self.facts[1]
+
     @cached_property
-    def needs(self) -> tuple[tuple[str, bytes, str], ...]:
-        """(URI, digest, origin or "") of every input that states a content and is not declared unresolved."""
-        if self.parsed["kind"] != "task":
-            return ()
-        body = cast("dict[str, list[dict[str, str]]]", self.parsed["body"])
-        return tuple(
-            (item["uri"], bytes.fromhex(item["digest"][7:]), item.get("origin", ""))
-            for item in body["inputs"]
-            if "digest" in item and not item.get("unresolved")
-        )
+    def needs(self) -> tuple[tuple[str, bytes, bytes], ...]:
+        """(URI, digest, origin as in `facts`) of every input that states a content and is not declared unresolved."""
+        stated = [(uri, digest, origin) for uri, digest, origin, declared in self.facts[4] if not declared]
+        return tuple((uri.decode(), unhexlify(digest), origin) for uri, digest, origin in stated)
 
     @cached_property
     def outputs(self) -> tuple[tuple[str, bytes | None], ...]:
         """(URI, digest or None) of every output."""
-        return tuple(validity.outputs(self.parsed))
+        return tuple(validity.versions(self.facts[5]))
 
 
 # --- at an agent ------------------------------------------------------------------------------------

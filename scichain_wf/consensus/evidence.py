@@ -16,7 +16,7 @@ from scichain_wf.consensus.events import Item
 from scichain_wf.crypto.hashing import sha256
 from scichain_wf.crypto.merkle import leaf_hash
 from scichain_wf.errors import VerificationError
-from scichain_wf.model import canonical, transaction
+from scichain_wf.model import canonical, facts
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.text import digest_text
 from scichain_wf.model.transaction import NO_RUN, Transaction, make_key
@@ -120,7 +120,7 @@ class Witness:
         data = of(self._chain, about, *pair).encode()
         identity = leaf_hash(data)
         places = (self._slot - liar - 1) % slots
-        self._due[identity] = now + places * self._wait_s, Item(identity, data, transaction.parse(data), own=True)
+        self._due[identity] = now + places * self._wait_s, Item(identity, data, facts.read(data), own=True)
 
     def compare(self, before: Vote | None, vote: Vote, roster: Roster, now: float) -> None:
         """A slot said something of a block of which it had said something `before`."""
@@ -137,7 +137,7 @@ class Witness:
         ripe = [item for at, item in self._due.values() if at <= now]
         for item in ripe:
             del self._due[item.id]
-        return [item for item in ripe if not ledger.contains(bytes.fromhex(str(item.parsed["key"])), item.id)]
+        return [item for item in ripe if not ledger.contains(item.key, item.id)]
 
     def next_time(self) -> float | None:
         """When the next report is due."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from scichain_wf.crypto import merkle
 from scichain_wf.crypto.hashing import Domain
 from scichain_wf.crypto.signing import SigningKey, VerifyKey
 from scichain_wf.errors import VerificationError
-from scichain_wf.model.block import Block, Header, transaction_root
+from scichain_wf.model.block import Block, Header
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.epoch import (
     Epoch,
@@ -148,8 +149,10 @@ def seal(
     time_us: int,
     difficulty: int,
     source: str = "outbox",
+    leaves: list[bytes] | None = None,
 ) -> Block:
-    """A signed block over `transactions` (their bytes, in order)."""
+    """A signed block over `transactions` (their bytes, in order); `leaves` are their ids, where these are known."""
+    leaves = merkle.leaf_hashes(transactions) if leaves is None else leaves
     header = Header(
         chain=chain,
         epoch=epoch,
@@ -157,10 +160,10 @@ def seal(
         sequence=sequence,
         parent=parent,
         parent_height=parent_height,
-        root=transaction_root(transactions),
+        root=merkle.root(leaves),
         count=len(transactions),
         time_us=time_us,
         difficulty=difficulty,
         source=source,
     ).encode()
-    return Block(header, key.sign(Domain.BLOCK, header), transactions)
+    return Block.of(header, key.sign(Domain.BLOCK, header), transactions, leaves)

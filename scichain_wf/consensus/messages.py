@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar, Final, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, ClassVar, Final, Self, TypeAlias, cast
 
 from scichain_wf import limits
 from scichain_wf.errors import DecodeError
@@ -35,6 +35,9 @@ from scichain_wf.model.schema import (
 )
 from scichain_wf.model.text import digest_bytes, digest_text
 from scichain_wf.model.verdict import VOTE, VerdictBatch, Vote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _SOLUTION: Final = Record({"solver": DIGEST, "nonce": COUNT, "signature": Nullable(SIGNATURE)})
 _PUZZLE: Final = Record({"block": DIGEST, "difficulty": Integer(1, limits.DIFFICULTY_MAX)})
@@ -169,9 +172,16 @@ class Committed:
         return pack(self.link.encode(), b"" if self.block is None else self.block.encode())
 
     @classmethod
-    def decode(cls, data: bytes | memoryview) -> Self:
-        """Strict inverse of `encode`; `DecodeError` as for every record."""
+    def decode(cls, data: bytes | memoryview, knows: Callable[[bytes], bool] | None = None) -> Self:
+        """Strict inverse of `encode`; `DecodeError` as for every record.
+
+        Args:
+            data: the payload.
+            knows: says of a block's id whether the block is here already: then what was sent of it is not read.
+        """
         link, body = unpack(data, 2)
+        if knows is not None and knows((known := Link.decode(bytes(link))).block):
+            return cls(known, None)
         decoded = cls(Link.decode(bytes(link)), Block.decode(body) if len(body) else None)
         if decoded.block is not None and decoded.block.id != decoded.link.block:
             raise DecodeError(f"committed: the block is not the one of link {decoded.link.height}")

@@ -8,7 +8,7 @@ block is parsed), the parent and the difficulty (need the chain), traceability (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from scichain_wf.crypto import puzzle
 from scichain_wf.crypto.hashing import Domain
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from scichain_wf.model.block import Block
     from scichain_wf.model.canonical import JsonObject
     from scichain_wf.model.certificate import Solution
+
+_EPOCH: Final = Kind.EPOCH.value.encode()
 
 
 class Roster:
@@ -78,7 +80,7 @@ class Roster:
         self.keys[slot].verify(Domain.BLOCK, block.signature, block.header_bytes)
         if header.source == "storage":
             raise VerificationError("only the storage node's own blocks come from storage")
-        if any(value["kind"] == Kind.EPOCH for value in parsed.parsed):
+        if any(kind == _EPOCH for _, _, _, kind, _, _ in parsed.facts):
             raise VerificationError("membership is stated by the storage node, not in a node's block")
         return slot
 

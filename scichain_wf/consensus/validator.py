@@ -69,7 +69,7 @@ class _Judged:
         """
         if recorded is not None and self.hung:
             last = self.hung[-1]
-            if recorded.isdisjoint((last.item["uri"], self.block.leaves[last.transaction])):
+            if recorded.isdisjoint((last.uri, self.block.leaves[last.transaction])):
                 return False
         while self.hung and not self.hung[-1].holds(self.block, ledger):
             self.hung.pop()
@@ -156,11 +156,14 @@ class Validator:
 
     def grown(self, height: int, linked: ParsedBlock | None) -> None:
         """The ledger knows more (a head at `height` over block `linked`, or a past): judge again what it may change."""
-        recorded: set[str | bytes] | None = None
         if linked is not None:
             self._seen.discard(linked.block.id)
             self._forget(linked.block.id)
-            recorded = {uri for value in linked.parsed for uri, _ in validity.outputs(value)} | set(linked.leaves)
+        if not self._open:
+            return
+        recorded: set[str | bytes] | None = None
+        if linked is not None:
+            recorded = {uri.decode() for facts in linked.facts for uri, _ in facts[5]} | set(linked.leaves)
         for judged in list(self._open.values()):
             if judged.is_free(recorded, self._ledger) and self._decide(judged, height):
                 self._pending[judged.entry.block] = judged

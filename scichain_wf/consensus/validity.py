@@ -13,22 +13,22 @@ rejects a block: what is wrong is annotated, so that the record of what happened
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from scichain_wf import limits
 from scichain_wf.crypto.hashing import Domain, digest
-from scichain_wf.model import canonical
-from scichain_wf.model.bodies import Kind
+from scichain_wf.model import canonical, facts
 from scichain_wf.model.link import Annotation, Mark
-from scichain_wf.model.text import digest_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from scichain_wf.model.block import Block
     from scichain_wf.model.canonical import JsonObject
+    from scichain_wf.model.facts import Facts, Input, Output
 
 
 class Known(StrEnum):
@@ -56,7 +56,7 @@ class Lookup(Protocol):
         """Whether the transaction with this key and id is known to be committed."""
 
     def clashes(self, key: bytes, transaction: bytes, /) -> bool:
-        """Whether another transaction is known to be committed under this key."""
+        """Whether another transaction is known to be committed under this key; b"" stands for none."""
 
 
 class ParsedBlock(Protocol):
@@ -67,12 +67,16 @@ class ParsedBlock(Protocol):
         """The block."""
 
     @property
-    def parsed(self) -> Sequence[JsonObject]:
-        """Its transactions as checked dictionaries."""
+    def facts(self) -> Sequence[Facts]:
+        """What its transactions state, as far as these rules look at it."""
 
     @property
     def leaves(self) -> Sequence[bytes]:
         """Their ids."""
+
+    @property
+    def parsed(self) -> Sequence[JsonObject]:
+        """All that they state, as checked dictionaries."""
 
 
 class Hung(NamedTuple):
@@ -80,20 +84,20 @@ class Hung(NamedTuple):
 
     Attributes:
         transaction: its place in the block.
-        item: the input, as parsed.
+        uri, digest: of the input; the digest as 32 bytes.
         known: OTHER where it makes the transaction contested, UNKNOWN where it could not be decided.
     """
 
     transaction: int
-    item: dict[str, str]
+    uri: str
+    digest: bytes
     known: Known
 
     def holds(self, block: ParsedBlock, ledger: Lookup) -> bool:
         """Whether, after `ledger` grew, the judgement of `block` still hangs on it: then the verdict is the same."""
-        key = bytes.fromhex(cast("str", block.parsed[self.transaction]["key"]))
-        if ledger.contains(key, block.leaves[self.transaction]):
+        if ledger.contains(block.facts[self.transaction][1], block.leaves[self.transaction]):
             return False
-        known = ledger.lookup(self.item["uri"], digest_bytes(self.item["digest"]))
+        known = ledger.lookup(self.uri, self.digest)
         return known is Known.UNKNOWN or (self.known is Known.OTHER and known in (Known.OTHER, Known.NEW))
 
 
@@ -133,7 +137,7 @@ class _Block:
 
     ids: set[tuple[bytes, bytes]] = field(default_factory=set)
     keys: set[bytes] = field(default_factory=set)
-    versions: dict[str, set[bytes | None]] = field(default_factory=dict)
+    versions: dict[bytes, set[bytes]] = field(default_factory=dict)
     contested: list[Hung] = field(default_factory=list)
     undecided: list[Hung] = field(default_factory=list)
 
@@ -142,52 +146,48 @@ def judge(block: ParsedBlock, ledger: Lookup) -> Judgement:
     """V3 and V4 for every transaction of `block`, in order."""
     annotations: list[Annotation] = []
     earlier = _Block()
-    for index, (value, leaf) in enumerate(zip(block.parsed, block.leaves, strict=True)):
-        key = bytes.fromhex(cast("str", value["key"]))
-        if (key, leaf) in earlier.ids or ledger.contains(key, leaf):
+    for index, ((_, key, _, _, inputs, outputs), leaf) in enumerate(zip(block.facts, block.leaves, strict=True)):
+        is_repeated = key in earlier.keys or ledger.clashes(key, b"")  # nearly always nothing has this key yet
+        if is_repeated and ((key, leaf) in earlier.ids or ledger.contains(key, leaf)):
             annotations.append(Annotation(index, Mark.DUPLICATE))
             continue
-        if value["kind"] == Kind.TASK:
-            annotations += _judge_task(index, cast("JsonObject", value["body"]), earlier, ledger)
-        if key in earlier.keys or ledger.clashes(key, leaf):
+        if inputs:
+            annotations += _judge_inputs(index, inputs, earlier, ledger)
+        for uri, recorded in outputs:
+            earlier.versions.setdefault(uri, set()).add(recorded)
+        if is_repeated and (key in earlier.keys or ledger.clashes(key, leaf)):
             annotations.append(Annotation(index, Mark.KEY_CLASH))
         earlier.ids.add((key, leaf))
         earlier.keys.add(key)
     ordered = sorted(annotations, key=lambda a: (a.index, a.mark))
-    first = {hung.transaction: hung.item["uri"] for hung in reversed(earlier.contested)}
+    first = {hung.transaction: hung.uri for hung in reversed(earlier.contested)}
     contradicted = tuple(first[index] for index in sorted(first))
     hung = tuple(earlier.contested or earlier.undecided)
     return Judgement(tuple(ordered), bool(earlier.undecided), contradicted, hung)
 
 
-def outputs(value: JsonObject) -> list[tuple[str, bytes | None]]:
-    """(URI, digest or None) of everything a parsed transaction says a task made."""
-    if value["kind"] != Kind.TASK:
-        return []
-    body = cast("dict[str, list[dict[str, str]]]", value["body"])
-    return [(item["uri"], digest_bytes(item["digest"]) if "digest" in item else None) for item in body["outputs"]]
+def versions(outputs: Iterable[Output]) -> list[tuple[str, bytes | None]]:
+    """(URI, digest or None) of outputs."""
+    return [(uri.decode(), digest or None) for uri, digest in outputs]
 
 
-def _judge_task(index: int, body: JsonObject, earlier: _Block, ledger: Lookup) -> list[Annotation]:
+def _judge_inputs(index: int, inputs: list[Input], earlier: _Block, ledger: Lookup) -> list[Annotation]:
     contested: list[str] = []
     unresolved: list[str] = []
-    for item in cast("list[dict[str, str]]", body["inputs"]):
-        if "digest" not in item:
-            continue  # it states no content that could be traced
-        if item.get("unresolved"):
-            unresolved.append(_shown(item["uri"]))
+    for spelled, hexadecimal, origin, declared in inputs:  # without a digest one states nothing that could be traced
+        uri = spelled.decode()
+        if declared:
+            unresolved.append(_shown(uri))
             continue
-        known = _known(item["uri"], digest_bytes(item["digest"]), earlier, ledger)
+        wanted = unhexlify(hexadecimal)
+        known = _known(earlier.versions.get(spelled), uri, wanted, ledger)
         if known is Known.OTHER:
-            earlier.contested.append(Hung(index, item, known))
-            contested.append(f"{_shown(item['uri'])}: no recorded version has {item['digest']}")
+            earlier.contested.append(Hung(index, uri, wanted, known))
+            contested.append(f"{_shown(uri)}: no recorded version has sha256:{hexadecimal.decode()}")
         elif known is Known.UNKNOWN:
-            earlier.undecided.append(Hung(index, item, known))
-        elif known is Known.NEW and item.get("origin", "").startswith("task:"):
-            unresolved.append(f"{_shown(item['uri'])}: its producer is not recorded")
-    for output in cast("list[dict[str, str]]", body["outputs"]):
-        digest_of_output = digest_bytes(output["digest"]) if "digest" in output else None
-        earlier.versions.setdefault(output["uri"], set()).add(digest_of_output)
+            earlier.undecided.append(Hung(index, uri, wanted, known))
+        elif known is Known.NEW and origin == facts.TASK:
+            unresolved.append(f"{_shown(uri)}: its producer is not recorded")
     found = []
     if contested:
         found.append(Annotation(index, Mark.CONTESTED, _bounded(contested)))
@@ -196,13 +196,15 @@ def _judge_task(index: int, body: JsonObject, earlier: _Block, ledger: Lookup) -
     return found
 
 
-def _known(uri: str, wanted: bytes, earlier: _Block, ledger: Lookup) -> Known:
-    here = earlier.versions.get(uri, set())
+def _known(here: set[bytes] | None, uri: str, wanted: bytes, ledger: Lookup) -> Known:
+    """What `ledger` knows, and the versions `here` in the same block; an empty digest there is of one without any."""
+    if here is None:
+        return ledger.lookup(uri, wanted)
     if wanted in here:
         return Known.KNOWN
     known = ledger.lookup(uri, wanted)
-    if known in (Known.NEW, Known.OTHER) and here:
-        return Known.UNHASHED if None in here else Known.OTHER
+    if known in (Known.NEW, Known.OTHER):
+        return Known.UNHASHED if b"" in here else Known.OTHER
     return known
 
 

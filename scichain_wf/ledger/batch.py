@@ -14,12 +14,13 @@ from scichain_wf import limits
 from scichain_wf.crypto import merkle
 from scichain_wf.errors import InvariantViolation, LedgerCorrupt
 from scichain_wf.ledger import keys
-from scichain_wf.ledger.keys import PROPOSAL, height_key, node_key, position
+from scichain_wf.ledger.keys import PROPOSAL, height_key, node_key, position, uri_key
 from scichain_wf.ledger.standing import Standings
 from scichain_wf.ledger.view import ChainView
 from scichain_wf.model.certificate import certificate_digest
 from scichain_wf.model.link import Annotation, Link, Mark, Mode
 from scichain_wf.model.text import ZERO_DIGEST
+from scichain_wf.model.transaction import NO_RUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +148,7 @@ class AppendBatch(ChainView):
         _hold(mode is Mode.EPOCH or self._size > 0, "a chain begins with an epoch")
         expected = self._in_force[0] + (mode is Mode.EPOCH)
         _hold(epoch == expected, "epoch {0} at a link of mode {1}, expected {2}", epoch, mode, expected)
-        _hold(header.count == count == len(prepared.entries) == len(prepared.leaves), "the block's counts differ")
+        _hold(header.count == count == len(prepared.facts) == len(prepared.leaves), "the block's counts differ")
         _hold(merkle.root(subtrees) == header.root, "the block's root is not that of its transactions")
         _hold(all(0 <= mark.index < count for mark in annotations), "an annotation names no transaction of the block")
 
@@ -160,7 +161,7 @@ class AppendBatch(ChainView):
         self._put_rows(keys.ARTIFACTS, self._dbs.artifacts, artifacts)
         self._standings = Standings()
         for index in skipped:
-            known = self.contains(prepared.entries[index][0], prepared.leaves[index])
+            known = self.contains(prepared.facts[index][1], prepared.leaves[index])
             _hold(known, "transaction {0} is marked a duplicate and is none", index)
 
     def _put(self, name: str, database: Database, key: bytes, value: bytes, *, append: bool = False) -> None:
@@ -207,16 +208,15 @@ def index_rows(prepared: PreparedBlock, height: int, skipped: set[int]) -> tuple
     transactions: list[Row] = []
     runs: list[Row] = []
     artifacts: list[Row] = []
-    for index, (entry, leaf) in enumerate(zip(prepared.entries, prepared.leaves, strict=True)):
+    for index, ((_, key, run, kind, _, outputs), leaf) in enumerate(zip(prepared.facts, prepared.leaves, strict=True)):
         if index in skipped:
             continue
         at = position(height, index)
-        key, run, kind, outputs = entry
         transactions.append((key + leaf, at))
-        if run:
+        if run != NO_RUN:
             runs.append((run + at, kind))
         for number, (uri, digest) in enumerate(outputs):
-            artifacts.append((uri + at + _OUTPUTS[number], digest))
+            artifacts.append((uri_key(uri) + at + _OUTPUTS[number], digest))
     return transactions, runs, artifacts
 
 

@@ -82,6 +82,8 @@ class MembershipFilter:
 
     def __contains__(self, key: bytes) -> bool:
         """False: certainly never added."""
+        if not self._layers[0].keys:
+            return False
         start, step = self._hashes(key)
         return any(layer.has(start, step) for layer in self._layers)
 

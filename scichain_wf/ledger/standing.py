@@ -51,6 +51,8 @@ class Standings:
         """
         digests = self._digests.get(key)
         if digests is None:
+            if not cursor.set_range(key) or cursor.key()[: len(key)] != key:
+                return Standing.NEW
             if _is_newest(cursor, key, digest):
                 return Standing.KNOWN
             digests = _digests(cursor, key)

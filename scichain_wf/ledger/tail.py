@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 from collections.abc import Callable
+from itertools import accumulate, pairwise, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
@@ -29,20 +31,22 @@ from scichain_wf.ledger import keys
 from scichain_wf.ledger.batch import annotations_of, index_rows
 from scichain_wf.ledger.filter import SALT_BYTES, MembershipFilter
 from scichain_wf.ledger.keys import OUTPUT, U64, height_key, uri_key
-from scichain_wf.ledger.prepared import PreparedBlock, prepared
 from scichain_wf.ledger.standing import Standing, Standings, clashes
 from scichain_wf.ledger.tailfile import NoRoom, TailFile
 from scichain_wf.model.block import Block
 from scichain_wf.model.link import Link, Mark
 
 if TYPE_CHECKING:
-    from scichain_wf.ledger.batch import Row
     from scichain_wf.ledger.engine import Transaction
+    from scichain_wf.ledger.prepared import PreparedBlock
 
+_INDEXED: Final = "indexed"
+"""Height -> `_packed` keys of the block's rows in both indexes, so that it can go without being read once more."""
 _OWN: Final = "own"
 _HELD: Final = "held"
 _COMMITTED: Final = (keys.LINKS, keys.BLOCKS, keys.TRANSACTIONS, keys.ARTIFACTS)
-_DATABASES: Final = (keys.META, *_COMMITTED, _OWN, _HELD)
+_DATABASES: Final = (keys.META, *_COMMITTED, _INDEXED, _OWN, _HELD)
+_TRANSACTION_KEY_BYTES: Final = 16 + DIGEST_BYTES
 _META_HEAD: Final = b"head"
 _FILTER_FILE: Final = "filter"
 _PAGES_BYTES: Final = 16 << 10  # what a write takes beyond its data: pages that are not full
@@ -116,19 +120,19 @@ class LedgerTail:
 
     def link(self, height: int) -> Link | None:
         """The link at `height`, or None where it is not kept."""
-        data = self._get(keys.LINKS, height_key(height))
+        data = self._file.get(keys.LINKS, height_key(height))
         return None if data is None else Link.decode(data)
 
     def link_hash(self, height: int) -> bytes | None:
         """Hash of the link at `height`, or None where it is not known."""
         if self._head is not None and height == self._head.height:
             return self._head.hash
-        data = self._get(keys.LINKS, height_key(height))
+        data = self._file.get(keys.LINKS, height_key(height))
         return None if data is None else leaf_hash(data)
 
     def block_bytes(self, height: int) -> bytes | None:
         """The block at `height`, or None where it is not kept."""
-        return self._get(keys.BLOCKS, height_key(height))
+        return self._file.get(keys.BLOCKS, height_key(height))
 
     def append(self, link_bytes: bytes, block_bytes: bytes, block: PreparedBlock) -> Head:
         """Append a committed block; old ones make room. An empty tail begins anywhere.
@@ -146,17 +150,19 @@ class LedgerTail:
         if link.block != block.block.id:
             raise LedgerError(f"link {link.height} is about another block than the one that came with it; synchronise")
         head = Head(link.height, leaf_hash(link_bytes))
-        transactions, artifacts = _rows(block, link)
-
+        skipped = {annotation.index for annotation in annotations_of(link, Mark.DUPLICATE)}
+        transactions, _, artifacts = index_rows(block, link.height, skipped)  # the same as the chain store's
+        indexed = _packed([key for key, _ in transactions], [key for key, _ in artifacts])
         held = self._held.get(link.block)
 
         def change(txn: Transaction) -> None:
             put, height = txn.put, height_key(link.height)
             put(height, link_bytes, db=self._file.db[keys.LINKS])
             put(height, block_bytes, db=self._file.db[keys.BLOCKS])
+            put(height, indexed, db=self._file.db[_INDEXED])
             for name, rows in ((keys.TRANSACTIONS, transactions), (keys.ARTIFACTS, artifacts)):
-                for key, value in sorted(rows):
-                    put(key, value, db=self._file.db[name])
+                with txn.cursor(self._file.db[name]) as cursor:
+                    cursor.putmulti(sorted(rows))
             if held is not None:
                 txn.delete(link.block + held[0], db=self._file.db[_HELD])
             self._put_head(txn, head)
@@ -164,12 +170,12 @@ class LedgerTail:
         if self._head is None:
             self._first = head.height
         rows = sum(len(key) + len(value) for key, value in (*transactions, *artifacts))
-        needed = len(link_bytes) + len(block_bytes) + 2 * rows + _PAGES_BYTES
+        needed = len(link_bytes) + len(block_bytes) + len(indexed) + 2 * rows + _PAGES_BYTES
         try:
             self._write(change, needed)
         except LedgerFull:
             self._write(lambda txn: self._put_head(txn, head), 0)
-            self._forget(head.height, artifacts)
+            self._forget(head.height, [key for key, _ in artifacts])
         self._head = head
         self._standings = Standings()  # not so when blocks go: what they recorded stays true
         self._drop_held(link.block)
@@ -191,8 +197,9 @@ class LedgerTail:
 
     def pinned(self) -> list[Block]:
         """The own blocks kept, also by the process before this one."""
-        with self._file.read() as txn, txn.cursor(self._file.db[_OWN]) as cursor:
-            return [Block.decode(bytes(data)) for data in cursor.iternext(keys=False, values=True)]
+        cursor = self._file.cursor(_OWN)
+        found = cursor.iternext(keys=False, values=True) if cursor.first() else ()
+        return [Block.decode(bytes(data)) for data in found]
 
     def hold(self, peer: bytes, block: Block) -> bool:
         """Keep a foreign proposal; False where the peer's quota, or that of all, is used up or there is no room."""
@@ -215,7 +222,7 @@ class LedgerTail:
         """A foreign proposal, or None where it is not kept."""
         if block_id not in self._held:
             return None
-        data = self._get(_HELD, block_id + self._held[block_id][0])
+        data = self._file.get(_HELD, block_id + self._held[block_id][0])
         return None if data is None else Block.decode(data)
 
     def release(self, block_id: bytes) -> None:
@@ -229,20 +236,18 @@ class LedgerTail:
     def lookup(self, uri: str, digest: bytes) -> Standing:
         """What is known of the artifact `uri` having `digest`."""
         key = uri_key(uri)
-        with self._file.read() as txn, txn.cursor(self._file.db[keys.ARTIFACTS]) as cursor:
-            seen = self._standings.of(cursor, key, digest)
+        seen = self._standings.of(self._file.cursor(keys.ARTIFACTS), key, digest)
         if seen in (Standing.OTHER, Standing.NEW) and (not self.filter_covers or key in self.filter):
             return Standing.UNKNOWN  # a version that went may have had this digest
         return seen
 
     def contains(self, key: bytes, transaction: bytes) -> bool:
         """Whether the tail holds exactly this transaction."""
-        return self._get(keys.TRANSACTIONS, key + transaction) is not None
+        return self._file.get(keys.TRANSACTIONS, key + transaction) is not None
 
     def clashes(self, key: bytes, transaction: bytes) -> bool:
         """Whether the tail holds another transaction under this key."""
-        with self._file.read() as txn, txn.cursor(self._file.db[keys.TRANSACTIONS]) as cursor:
-            return clashes(cursor, key, transaction)
+        return clashes(self._file.cursor(keys.TRANSACTIONS), key, transaction)
 
     # --- the filter ---------------------------------------------------------------------------------
     @property
@@ -284,13 +289,13 @@ class LedgerTail:
         if self._head is None or self._first > self._head.height:
             return False
         height = self._first
-        transactions, artifacts = self._kept_rows(height)
+        transactions, artifacts = self._indexed(height)
 
         def change(txn: Transaction) -> None:
-            for name in (keys.LINKS, keys.BLOCKS):
+            for name in (keys.LINKS, keys.BLOCKS, _INDEXED):
                 txn.delete(height_key(height), db=self._file.db[name])
-            for name, rows in ((keys.TRANSACTIONS, transactions), (keys.ARTIFACTS, artifacts)):
-                for key, _ in sorted(rows):
+            for name, indexed in ((keys.TRANSACTIONS, transactions), (keys.ARTIFACTS, artifacts)):
+                for key in sorted(indexed):
                     txn.delete(key, db=self._file.db[name])
 
         try:
@@ -305,7 +310,7 @@ class LedgerTail:
         """Begin the file anew with the own blocks only: not even deleting one block found room."""
         own = self.pinned()
         for height in range(self._first, head.height + 1):
-            self._forget(height, self._kept_rows(height)[1])
+            self._forget(height, self._indexed(height)[1])
         self._file.recreate()
         self._held.clear()
         self._peers.clear()
@@ -321,24 +326,21 @@ class LedgerTail:
             where = self._file.directory
             raise LedgerFull(f"{where}: {len(own)} own blocks are in memory only; free space on tmpfs") from None
 
-    def _forget(self, height: int, artifacts: list[Row]) -> None:
+    def _forget(self, height: int, artifacts: list[bytes]) -> None:
         """What a block produced goes from the index to the filter."""
-        for key, _ in artifacts:
+        for key in artifacts:
             self.filter.add(key[: -OUTPUT.size])
         if self._filter_to == height:
             self._filter_to = height + 1
         self._first = height + 1
 
-    def _kept_rows(self, height: int) -> tuple[list[Row], list[Row]]:
-        link, data = self.link(height), self.block_bytes(height)
-        if link is None or data is None:
-            raise LedgerCorrupt(f"{self._file.directory}: block {height} is missing; remove the directory, start again")
-        return _rows(prepared(Block.decode(data)), link)
-
-    def _get(self, name: str, key: bytes) -> bytes | None:
-        with self._file.read() as txn:
-            data = txn.get(key, db=self._file.db[name])
-            return None if data is None else bytes(data)
+    def _indexed(self, height: int) -> tuple[list[bytes], list[bytes]]:
+        """Keys in the indexes of transactions and artifacts that come from the block at `height`."""
+        data = self._file.get(_INDEXED, height_key(height))
+        if data is None:
+            where = self._file.directory
+            raise LedgerCorrupt(f"{where}: the index of block {height} is missing; remove the directory, start again")
+        return _unpacked(data)
 
     def _put_head(self, txn: Transaction, head: Head) -> None:
         txn.put(_META_HEAD, height_key(head.height) + head.hash, db=self._file.db[keys.META])
@@ -354,16 +356,15 @@ class LedgerTail:
 
     def _stored(self) -> tuple[Head | None, int]:
         """Head and oldest height in the file; counts the foreign proposals in it."""
-        with self._file.read() as txn:
-            with txn.cursor(self._file.db[_HELD]) as cursor:
-                for key, value in cursor:
-                    self._count_held(bytes(key[:DIGEST_BYTES]), bytes(key[DIGEST_BYTES:]), len(value))
-            data = txn.get(_META_HEAD, db=self._file.db[keys.META])
-            if data is None:
-                return None, 0
-            head = Head(U64.unpack_from(data)[0], bytes(data[U64.size :]))
-            with txn.cursor(self._file.db[keys.LINKS]) as cursor:
-                return head, U64.unpack(cursor.key())[0] if cursor.first() else head.height + 1
+        cursor = self._file.cursor(_HELD)
+        for key, value in cursor.iternext() if cursor.first() else ():
+            self._count_held(bytes(key[:DIGEST_BYTES]), bytes(key[DIGEST_BYTES:]), len(value))
+        data = self._file.get(keys.META, _META_HEAD)
+        if data is None:
+            return None, 0
+        head = Head(U64.unpack_from(data)[0], data[U64.size :])
+        cursor = self._file.cursor(keys.LINKS)
+        return head, U64.unpack(cursor.key())[0] if cursor.first() else head.height + 1
 
     def _load_filter(self, salt: bytes | None) -> None:
         """The filter kept by `close`, if it still reaches the tail's start; else one that covers nothing."""
@@ -376,8 +377,16 @@ class LedgerTail:
         self.adopt(loaded, U64.unpack_from(data)[0])
 
 
-def _rows(block: PreparedBlock, link: Link) -> tuple[list[Row], list[Row]]:
-    """Rows of the `transactions` and `artifacts` indexes: the same as the chain store's."""
-    skipped = {annotation.index for annotation in annotations_of(link, Mark.DUPLICATE)}
-    transactions, _, artifacts = index_rows(block, link.height, skipped)
-    return transactions, artifacts
+def _packed(transactions: list[bytes], artifacts: list[bytes]) -> bytes:
+    """Keys of both indexes as one byte string."""
+    head = struct.pack(f">II{len(artifacts)}H", len(transactions), len(artifacts), *map(len, artifacts))
+    return b"".join((head, *transactions, *artifacts))
+
+
+def _unpacked(data: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Inverse of `_packed`."""
+    count, others = struct.unpack_from(">II", data)
+    lengths = struct.unpack_from(f">{others}H", data, 8)
+    ends = list(accumulate((*repeat(_TRANSACTION_KEY_BYTES, count), *lengths), initial=8 + 2 * others))
+    found = [data[begin:end] for begin, end in pairwise(ends)]
+    return found[:count], found[count:]

@@ -12,8 +12,7 @@ file for the case that not even that is left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -26,7 +25,7 @@ from scichain_wf.ledger.layout import DATA_FILE
 if TYPE_CHECKING:
     from lmdb import _Database as Database
 
-    from scichain_wf.ledger.engine import Transaction
+    from scichain_wf.ledger.engine import Cursor, Transaction
 
 T = TypeVar("T")
 _ENGINE_VERSION: Final = 0  # the 0.9 format, as the chain store's
@@ -48,6 +47,8 @@ class TailFile:
     def __init__(self, directory: Path, bytes_max: int, databases: tuple[str, ...]) -> None:
         self.directory, self.bytes_max = directory, bytes_max
         self._names = databases
+        self._reader: Transaction | None = None
+        self._cursors: dict[str, Cursor] = {}
         data = directory / DATA_FILE
         if data.exists():
             engine.check_file(directory)
@@ -74,25 +75,42 @@ class TailFile:
         except lmdb.Error as error:
             raise engine.failure(error, self.directory, "opening the ledger tail") from error
 
-    def live_bytes(self) -> int:
-        """Bytes of pages in use; the file may be larger by what was freed."""
-        with self._env.begin() as txn:
-            stats = [self._env.stat(), *(txn.stat(db) for db in self.db.values())]
-        pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
-        return int(pages * self._page_bytes)
-
-    @contextmanager
-    def read(self) -> Iterator[Transaction]:
-        """A read transaction; what it yields is valid inside the `with` only.
-
-        Raises:
-            LedgerError: the file cannot be read.
-        """
+    def get(self, name: str, key: bytes) -> bytes | None:
+        """A copy of the value of `key` in one database; `LedgerError` if the file cannot be read."""
         try:
-            with self._env.begin(buffers=True) as txn:
-                yield txn
+            data = self._reading().get(key, db=self.db[name])
         except lmdb.Error as error:
             raise engine.failure(error, self.directory, "reading the ledger tail") from error
+        return None if data is None else bytes(data)
+
+    def cursor(self, name: str) -> Cursor:
+        """A cursor over one database, good until the next write; `LedgerError` if the file cannot be read."""
+        cursor = self._cursors.get(name)
+        if cursor is None:
+            try:
+                cursor = self._cursors[name] = self._reading().cursor(self.db[name])
+            except lmdb.Error as error:
+                raise engine.failure(error, self.directory, "reading the ledger tail") from error
+        return cursor
+
+    def _reading(self) -> Transaction:
+        """One read transaction for all reads between two writes: beginning one costs more than a read."""
+        if self._reader is None:
+            self._reader = self._env.begin(buffers=True)
+        return self._reader
+
+    def _end_reading(self) -> None:
+        self._cursors.clear()
+        if self._reader is not None:
+            self._reader.abort()
+            self._reader = None
+
+    def live_bytes(self) -> int:
+        """Bytes of pages in use; the file may be larger by what was freed."""
+        reader = self._reading()
+        stats = [self._env.stat(), *(reader.stat(db) for db in self.db.values())]
+        pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
+        return int(pages * self._page_bytes)
 
     def write(self, change: Callable[[Transaction], T]) -> T:
         """Run `change` in a write transaction: all of it or nothing.
@@ -101,6 +119,7 @@ class TailFile:
             NoRoom: nothing changed; make room and write again.
             LedgerError: nothing changed, for another reason.
         """
+        self._end_reading()
         try:
             with self._env.begin(write=True, buffers=True) as txn:
                 return change(txn)
@@ -116,10 +135,11 @@ class TailFile:
 
     def recreate(self) -> None:
         """Begin an empty file; gives back what the old one held."""
-        self._env.close()
+        self.close()
         (self.directory / DATA_FILE).unlink(missing_ok=True)
         self._open()
 
     def close(self) -> None:
         """Release the file. Idempotent."""
+        self._end_reading()
         self._env.close()

@@ -184,7 +184,7 @@ class ChainView:
         """
         marks: list[Annotation] = []
         within: dict[bytes, set[bytes]] = {}
-        for index, ((key, *_), leaf) in enumerate(zip(prepared.entries, prepared.leaves, strict=True)):
+        for index, ((_, key, *_), leaf) in enumerate(zip(prepared.facts, prepared.leaves, strict=True)):
             earlier = within.setdefault(key, set())
             if leaf in earlier or self.contains(key, leaf):
                 marks.append(Annotation(index, Mark.DUPLICATE))

@@ -157,6 +157,13 @@ class Block:
         """Transaction ids in order: the leaves of the block's tree."""
         return merkle.leaf_hashes(self.transactions)
 
+    @classmethod
+    def of(cls, header_bytes: bytes, signature: bytes, transactions: tuple[bytes, ...], leaves: list[bytes]) -> Self:
+        """A block whose transactions' ids are known."""
+        block = cls(header_bytes, signature, transactions)
+        block.__dict__["leaves"] = leaves
+        return block
+
     def encode(self) -> bytes:
         """The block's bytes, as sent and stored.
 

@@ -13,18 +13,22 @@ from typing import Any, Final, TypeAlias
 from scichain_wf.model import transaction
 from scichain_wf.model.bodies import Kind
 
-Input: TypeAlias = tuple[bytes, bytes, bool, bool]
-"""URI, digest as 64 hex digits, whether a task is named as its origin, whether it is declared unresolved."""
+Input: TypeAlias = tuple[bytes, bytes, bytes, bool]
+"""URI, digest as 64 hex digits, what is named as its origin (SOURCE, TASK or nothing), whether it is declared
+unresolved."""
 Output: TypeAlias = tuple[bytes, bytes]
 """URI; digest of 32 bytes, or nothing where there is none."""
 Facts: TypeAlias = tuple[bytes, bytes, bytes, bytes, list[Input], list[Output]]
 """Chain id as spelled (`sha256:…`), key and run of 16 bytes each, kind; of a task also the inputs that have a digest,
 and the outputs. A bare tuple: making a named one takes as long as taking out half of its parts."""
 
+SOURCE: Final = b"source"
+TASK: Final = b"task:"
 _TASK: Final = Kind.TASK.value.encode()
 _URI: Final = b'"uri":"'
 _DIGEST: Final = b'"digest":"sha256:'
-_NAMED: Final = b'"origin":"task:'
+_ORIGIN: Final = b'"origin":"'
+_NAMED: Final = _ORIGIN + TASK
 _UNRESOLVED: Final = b'"unresolved":true'
 _BEGIN: Final = len(_DIGEST)
 _END: Final = _BEGIN + 64
@@ -53,8 +57,9 @@ def of(value: dict[str, Any]) -> Facts:
     if kind == _TASK:
         for item in value["body"]["inputs"]:
             if "digest" in item:
-                named, unresolved = item.get("origin", "").startswith("task:"), item.get("unresolved", False)
-                inputs.append((item["uri"].encode(), item["digest"][7:].encode(), named, unresolved))
+                origin, unresolved = item.get("origin", "")[: len(TASK)].encode(), item.get("unresolved", False)
+                origin = origin if origin in (TASK, b"") else SOURCE
+                inputs.append((item["uri"].encode(), item["digest"][7:].encode(), origin, unresolved))
         outputs = [(item["uri"].encode(), unhexlify(item.get("digest", "")[7:])) for item in value["body"]["outputs"]]
     return value["chain"].encode(), unhexlify(value["key"]), unhexlify(value["run"]), kind, inputs, outputs
 
@@ -66,7 +71,8 @@ def _inputs(array: bytes) -> list[Input]:
         uri, _, after = part.partition(b'"')
         at = before.find(_DIGEST)
         if at >= 0:
-            items.append((uri, before[at + _BEGIN : at + _END], _NAMED in before, _UNRESOLVED in before))
+            origin = TASK if _NAMED in before else SOURCE if _ORIGIN in before else b""
+            items.append((uri, before[at + _BEGIN : at + _END], origin, _UNRESOLVED in before))
         before = after
     return items
 

@@ -32,6 +32,8 @@ _ENUMERATED_MAX: Final = 20
 
 Match = Callable[[bytes], "re.Match[bytes] | None"]
 
+_SEVERAL: Final = b","
+"""Without one, no object of a free value has two keys, and the pattern has seen everything but the order of keys."""
 _GROUP: Final = "(?P<"
 _FREE: Final = "free_"
 _POSSESSIVE: Final = re.match("(?:ab?c)*+", "aca").end() == 2  # type: ignore[union-attr]
@@ -55,7 +57,7 @@ class Pattern:
             return None
         for number in self._free:
             value = found[number]
-            if value is not None and not canonical.is_spelled(value):
+            if value is not None and _SEVERAL in value and not canonical.is_spelled(value):
                 return None
         return found
 

@@ -71,6 +71,7 @@ class AgentNode:
         intake = Intake(self._chain, Path(wire.text(config, "refused", limits.PATH_BYTES_MAX)), self.log)
         self._pump = Pump(self._chain, self.slot, intake, self._submit, self._ask, self.log)
         self._data: dict[bytes, bytes] = {}
+        self._sending: tuple[object, bytes] = None, b""
         self._storage: TlsChannel | None = None
         self._ready_at: float | None = None
         self._is_ready = self._has_joined = False
@@ -149,6 +150,7 @@ class AgentNode:
     def _feed(self, event: events.AgentEvent) -> None:
         for effect in self._core.step(event, self._loop.time()):
             self._do(effect)
+        self._sending = None, b""
         self._after()
 
     def _do(self, effect: effects.AgentEffect) -> None:
@@ -156,7 +158,9 @@ class AgentNode:
             case effects.SetTimer(at):
                 self._set_timer(at)
             case effects.SendPeer(slot, message):
-                self._peers.send(slot, message.kind, message.encode())
+                if message is not self._sending[0]:  # the same goes to several slots
+                    self._sending = message, message.encode()
+                self._peers.send(slot, message.kind, self._sending[1])
             case effects.SendStorage(message):
                 self._to_storage(message.kind, message.encode())
             case effects.Mine():
@@ -238,7 +242,7 @@ class AgentNode:
 
     def _from_storage(self, kind: int, payload: bytes) -> None:
         if kind == messages.Kind.COMMITTED:
-            self._link(messages.Committed.decode(payload))
+            self._link(messages.Committed.decode(payload, self._core.knows))
         elif kind == messages.Kind.ANSWER:
             self._feed(events.Answered(messages.Answer.decode(payload)))
         elif kind == wire.Kind.CHECKPOINT:

@@ -12,7 +12,7 @@ import os
 from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol
 
 from scichain_wf import limits
 from scichain_wf.client.outbox import OutboxReader
@@ -20,13 +20,16 @@ from scichain_wf.client.spool import list_spool, read_spool, write_spool
 from scichain_wf.consensus.events import Item
 from scichain_wf.crypto.merkle import leaf_hash
 from scichain_wf.errors import DecodeError, SubmissionError
-from scichain_wf.model import transaction
+from scichain_wf.model import facts
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.text import digest_text
 from scichain_wf.node import shm
 
 if TYPE_CHECKING:
     from scichain_wf.node.log import Log
+
+
+_EPOCH: Final = Kind.EPOCH.value.encode()
 
 
 class Source(Protocol):
@@ -173,7 +176,7 @@ class Intake:
     """Everything an agent has taken in and not seen committed."""
 
     def __init__(self, chain: bytes, refused: Path, log: Log) -> None:
-        self._chain_text = digest_text(chain)
+        self._chain_text = digest_text(chain).encode()
         self._refused = refused
         self._log = log
         self._pending: dict[bytes, _Pending] = {}  # in the order they were read
@@ -219,7 +222,7 @@ class Intake:
     def questions(self) -> list[tuple[bytes, bytes]]:
         """(key, id) of transactions storage is to be asked about."""
         asked = list(self._questions.values())[: limits.QUERY_TRANSACTIONS_MAX]
-        return [(bytes.fromhex(cast("str", item.parsed["key"])), item.id) for item in asked]
+        return [(item.key, item.id) for item in asked]
 
     def answered(self, known: dict[bytes, bool]) -> list[Item]:
         """Storage's answer; returns what it does not have."""
@@ -254,16 +257,17 @@ class Intake:
             pending.files.append((source, name))
             return None
         try:
-            parsed = transaction.parse(data)
-            if parsed["chain"] != self._chain_text:
-                raise DecodeError(f"it is of chain {parsed['chain']}")
-            if parsed["kind"] == Kind.EPOCH:
+            known = facts.read(data)
+            chain, _, _, kind, _, _ = known
+            if chain != self._chain_text:
+                raise DecodeError(f"it is of chain {chain.decode()}")
+            if kind == _EPOCH:
                 raise DecodeError("membership is not submitted through an outbox")
         except DecodeError as error:
             if self._set_aside(data, str(error)):
                 source.let_go(name)
             return None
-        item = Item(identity, data, parsed, source.label)
+        item = Item(identity, data, known, source.label)
         self._pending[identity] = _Pending(self.taken, len(data), [(source, name)])
         self._pending_bytes += len(data)
         if source.asks:

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from scichain_wf.consensus.validity import Known
+from scichain_wf.ledger.standing import Standing
 from scichain_wf.ledger.view import ChainView
 from scichain_wf.model.link import Link
+
+
+def known(standing: Standing) -> Known:
+    """What a ledger says, as the core calls it."""
+    if standing is Standing.NEW:  # nearly always one of these two, and an enum's own conversion takes as long as a read
+        return Known.NEW
+    return Known.KNOWN if standing is Standing.KNOWN else Known(standing.value)
 
 
 class ChainLookup:
@@ -15,7 +23,7 @@ class ChainLookup:
 
     def lookup(self, uri: str, digest: bytes, /) -> Known:
         """See `Lookup`."""
-        return Known(self._view.standing(uri, digest).value)
+        return known(self._view.standing(uri, digest))
 
     def contains(self, key: bytes, transaction: bytes, /) -> bool:
         """See `Lookup`."""

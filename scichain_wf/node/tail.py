@@ -6,14 +6,15 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from scichain_wf import limits
-from scichain_wf.consensus.validity import Known
 from scichain_wf.ledger.filter import SALT_BYTES, MembershipFilter
 from scichain_wf.ledger.tail import LedgerTail
 from scichain_wf.node import shm
+from scichain_wf.node.lookups import known
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from scichain_wf.consensus.validity import Known
     from scichain_wf.ledger.prepared import PreparedBlock
     from scichain_wf.model.link import Link
 
@@ -59,7 +60,7 @@ class Tail:
 
     def lookup(self, uri: str, digest: bytes, /) -> Known:
         """See `Lookup`."""
-        return Known(self._tail.lookup(uri, digest).value)
+        return known(self._tail.lookup(uri, digest))
 
     def contains(self, key: bytes, transaction: bytes, /) -> bool:
         """See `Lookup`."""

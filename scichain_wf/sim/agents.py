@@ -139,7 +139,7 @@ class AgentProcess:
             return
         self._asked = True
         asked = list(self._questions.values())[: limits.QUERY_TRANSACTIONS_MAX]
-        self.send(0, control.Query(tuple((bytes.fromhex(str(item.parsed["key"])), item.id) for item in asked)))
+        self.send(0, control.Query(tuple((item.key, item.id) for item in asked)))
 
     def _answered(self, known: control.Known) -> None:
         mine = [(identity, yes) for identity, yes in known.committed if identity in self._questions]

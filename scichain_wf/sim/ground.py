@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from scichain_wf.consensus.storage import StorageEvent
     from scichain_wf.consensus.validity import ParsedBlock
     from scichain_wf.model.canonical import JsonObject
+    from scichain_wf.model.facts import Facts
     from scichain_wf.sim.config import SimConfig
 
 
@@ -113,7 +114,7 @@ class Ground:
         """What the launcher gave the node of this slot."""
         return membership.issue_token(self.authority_key, self.chain_id, 1, slot, self.keys.make(f"token {slot}"))
 
-    def prepare(self, block: Block) -> PreparedBlock:
+    def prepare(self, block: Block, facts: list[Facts] | None = None) -> PreparedBlock:
         """A block with its transactions parsed; each is parsed once, however many nodes see it.
 
         Raises:
@@ -121,7 +122,7 @@ class Ground:
         """
         known = self._prepared.get(id(block))
         if known is None:
-            known = self._prepared[id(block)] = block, prepared(block)
+            known = self._prepared[id(block)] = block, prepared(block, facts)
         return known[1]
 
     def read_epoch(self, body: JsonObject) -> Roster:

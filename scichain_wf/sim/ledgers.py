@@ -8,10 +8,10 @@ histories, and each view keeps to the one whose links it applied.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from scichain_wf import limits
-from scichain_wf.consensus.validity import Known, outputs
+from scichain_wf.consensus.validity import Known, versions
 from scichain_wf.crypto import merkle
 from scichain_wf.errors import InvariantViolation
 from scichain_wf.model.link import Mark
@@ -39,10 +39,10 @@ class Index:
         height, header = link.height, block.block.header
         self._proposals[header.proposer, header.sequence] = height, link.block
         duplicates = {a.index for a in link.annotations if a.mark is Mark.DUPLICATE}
-        for index, (value, leaf) in enumerate(zip(block.parsed, block.leaves, strict=True)):
+        for index, ((_, key, _, _, _, outputs), leaf) in enumerate(zip(block.facts, block.leaves, strict=True)):
             if index not in duplicates:
-                self._ids.setdefault(bytes.fromhex(cast("str", value["key"])), []).append((height, leaf))
-                for uri, digest in outputs(value):
+                self._ids.setdefault(key, []).append((height, leaf))
+                for uri, digest in versions(outputs):
                     self.versions.setdefault(uri, []).append((height, digest))
 
     def lookup(self, uri: str, digest: bytes, floor: int, height: int) -> Known:

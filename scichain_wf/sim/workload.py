@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from scichain_wf.consensus.events import Item
 from scichain_wf.crypto.hashing import sha256
 from scichain_wf.crypto.merkle import leaf_hash
-from scichain_wf.model import transaction
+from scichain_wf.model import facts
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.text import digest_text
 from scichain_wf.model.transaction import RunId, Transaction, make_key
@@ -97,5 +97,4 @@ class Workload:
 
 def item_of(data: bytes) -> Item:
     """A transaction's bytes as an agent takes them in."""
-    parsed = transaction.parse(data)
-    return Item(leaf_hash(data), data, parsed)
+    return Item(leaf_hash(data), data, facts.read(data))

@@ -10,7 +10,7 @@ from scichain_wf.consensus import messages
 from scichain_wf.consensus.events import Item
 from scichain_wf.crypto.hashing import sha256
 from scichain_wf.crypto.merkle import leaf_hash
-from scichain_wf.model import canonical
+from scichain_wf.model import canonical, facts
 from scichain_wf.model.text import digest_text
 from scichain_wf.model.verdict import Verdict
 from scichain_wf.sim.lies.lie import Lie, Outgoing
@@ -34,7 +34,7 @@ class ForgeDigests(Lie):
         return tuple(self._forged(item) for item in items)
 
     def _forged(self, item: Item) -> Item:
-        if item.parsed["kind"] != "task" or self.random.random() < 0.3:
+        if item.facts[3] != b"task" or self.random.random() < 0.3:
             return item
         value: dict[str, Any] = json.loads(item.data)
         for entry in value["body"]["inputs"]:
@@ -42,7 +42,7 @@ class ForgeDigests(Lie):
                 entry["digest"] = digest_text(sha256(self.random.randbytes(8)))
                 entry.pop("origin", None)
         data = canonical.dumps(value)
-        return replace(item, id=leaf_hash(data), data=data, parsed=value)
+        return replace(item, id=leaf_hash(data), data=data, facts=facts.of(value))
 
     def outgoing(self, to: int, message: Message) -> Outgoing:
         wrong = isinstance(message, messages.Verdicts)
@@ -69,11 +69,11 @@ class Claim(Lie):
         return tuple(self._claiming(item) for item in items)
 
     def _claiming(self, item: Item) -> Item:
-        if item.parsed["kind"] != "task" or not self._read:
+        if item.facts[3] != b"task" or not self._read:
             return item
         value: dict[str, Any] = json.loads(item.data)
         for uri in self.random.sample(sorted(self._read), min(_CLAIMS, len(self._read))):
             digest = digest_text(sha256(self.random.randbytes(8)))
             value["body"]["outputs"].append({"uri": uri, "role": "file", "state": "file", "digest": digest})
         data = canonical.dumps(value)
-        return replace(item, id=leaf_hash(data), data=data, parsed=value)
+        return replace(item, id=leaf_hash(data), data=data, facts=facts.of(value))

@@ -14,11 +14,11 @@ from scichain_wf.consensus import effects, events, membership, messages, storage
 from scichain_wf.consensus.agent import Agent
 from scichain_wf.consensus.roster import Roster
 from scichain_wf.consensus.timing import Timing
-from scichain_wf.consensus.validity import Known, outputs
+from scichain_wf.consensus.validity import Known, versions
 from scichain_wf.crypto import puzzle
 from scichain_wf.crypto.merkle import leaf_hash
 from scichain_wf.ledger.prepared import PreparedBlock, prepared
-from scichain_wf.model import transaction
+from scichain_wf.model import facts
 from scichain_wf.model.certificate import certificate_digest
 from scichain_wf.model.epoch import Epoch, Settings
 from scichain_wf.model.link import Annotation, Link, Mark, Mode
@@ -45,10 +45,10 @@ class MemoryLedger:
         header = block.block.header
         self.proposals[header.proposer, header.sequence] = link.height, link.block
         duplicates = {a.index for a in link.annotations if a.mark is Mark.DUPLICATE}
-        for index, (value, leaf) in enumerate(zip(block.parsed, block.leaves, strict=True)):
+        for index, ((_, key, _, _, _, outputs), leaf) in enumerate(zip(block.facts, block.leaves, strict=True)):
             if index not in duplicates:
-                self.ids.setdefault(bytes.fromhex(str(value["key"])), set()).add(leaf)
-                for uri, digest in outputs(value):
+                self.ids.setdefault(key, set()).add(leaf)
+                for uri, digest in versions(outputs):
                     self.versions.setdefault(uri, []).append(digest)
                     self.recorders.setdefault(uri, header.proposer)
 
@@ -351,7 +351,7 @@ class Cluster:
 def item(record: Transaction, source: str = "outbox") -> events.Item:
     """A transaction as the core takes it."""
     data = record.encode()
-    return events.Item(leaf_hash(data), data, transaction.parse(data), source)
+    return events.Item(leaf_hash(data), data, facts.read(data), source)
 
 
 def items(records: Iterable[Transaction]) -> list[events.Item]:

@@ -9,6 +9,7 @@ from scichain_wf.consensus.drafting import Drafter
 from scichain_wf.consensus.events import Item
 from scichain_wf.consensus.timing import Timing
 from scichain_wf.consensus.validity import Known
+from scichain_wf.model import facts
 from scichain_wf.model.canonical import JsonObject
 from tests.builders import ChainBuilder
 from tests.unit.consensus.cluster import item
@@ -124,5 +125,5 @@ def test_an_item_states_what_it_needs_and_makes(build: ChainBuilder) -> None:
     found: Item = item(record)
     (need,) = found.needs
     assert need[0] == build.artifact("a")["uri"]
-    assert need[2] == "task:make-a"
+    assert need[2] == facts.TASK
     assert [digest is None for _, digest in found.outputs] == [False, True]

@@ -15,6 +15,7 @@ from scichain_wf.ledger.prepared import prepared
 from scichain_wf.model import canonical
 from scichain_wf.model.block import Block
 from scichain_wf.model.canonical import JsonObject
+from scichain_wf.model.facts import Facts
 from scichain_wf.model.link import Annotation, Mark
 from scichain_wf.model.transaction import Transaction
 from tests.builders import ChainBuilder
@@ -26,6 +27,7 @@ class Ledger:
 
     known: dict[str, Known] = field(default_factory=dict)
     asked: list[tuple[bytes, bytes]] = field(default_factory=list)
+    taken: set[bytes] = field(default_factory=set)
 
     def lookup(self, uri: str, _digest: bytes, /) -> Known:
         return self.known.get(uri, Known.NEW)
@@ -36,7 +38,7 @@ class Ledger:
 
     def clashes(self, key: bytes, transaction: bytes, /) -> bool:
         self.asked.append((key, transaction))
-        return False
+        return key in self.taken
 
 
 @dataclass
@@ -52,6 +54,10 @@ class Fewer:
     @property
     def parsed(self) -> Sequence[JsonObject]:
         return self.whole.parsed
+
+    @property
+    def facts(self) -> Sequence[Facts]:
+        return self.whole.facts
 
     @property
     def leaves(self) -> Sequence[bytes]:
@@ -86,7 +92,11 @@ def test_the_ledger_is_asked_for_the_transaction_by_its_key_and_id(build: ChainB
     ledger = Ledger()
     block = prepared(build.block(1, [build.task("a")]))
     judge(block, ledger)
-    assert ledger.asked == [(bytes.fromhex(str(block.parsed[0]["key"])), block.leaves[0])] * 2
+    key, leaf = bytes.fromhex(str(block.parsed[0]["key"])), block.leaves[0]
+    assert ledger.asked == [(key, b"")]
+    ledger = Ledger(taken={key})
+    judge(block, ledger)
+    assert ledger.asked == [(key, b""), (key, leaf), (key, leaf)]
 
 
 def test_an_input_after_one_without_content_is_judged_too(build: ChainBuilder) -> None:

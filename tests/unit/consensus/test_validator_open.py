@@ -153,10 +153,10 @@ def test_what_a_judgement_hangs_on_holds_until_the_ledger_confirms_it(cluster: C
     found = judge(block, asked)
     assert found.conflict
     assert found.unknown
-    assert [(hung.transaction, hung.item["uri"]) for hung in found.hung] == [(1, other["uri"]), (1, edited["uri"])]
+    assert [(hung.transaction, hung.uri) for hung in found.hung] == [(1, other["uri"]), (1, edited["uri"])]
     assert found.contradicted == (other["uri"],)
     for uri in (str(other["uri"]), str(edited["uri"])):
-        hung = next(hung for hung in found.hung if hung.item["uri"] == uri)
+        hung = next(hung for hung in found.hung if hung.uri == uri)
         assert hung.holds(block, asked)
         asked.forgotten.add(uri)
         assert hung.holds(block, asked)
@@ -165,7 +165,7 @@ def test_what_a_judgement_hangs_on_holds_until_the_ledger_confirms_it(cluster: C
         assert not hung.holds(block, asked)
     undecided = judge(block, asked)
     assert not undecided.conflict
-    assert [(hung.transaction, hung.item["uri"]) for hung in undecided.hung] == [(0, gone["uri"]), (1, gone["uri"])]
+    assert [(hung.transaction, hung.uri) for hung in undecided.hung] == [(0, gone["uri"]), (1, gone["uri"])]
     assert all(hung.holds(block, asked) for hung in undecided.hung)
     asked.forgotten.clear()
     assert not any(hung.holds(block, asked) for hung in undecided.hung)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from scichain_wf.errors import DecodeError, UnsupportedVersion
-from scichain_wf.ledger.keys import uri_key
 from scichain_wf.ledger.prepared import prepared
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.difficulty import Difficulty
 from scichain_wf.model.epoch import Settings
+from scichain_wf.model.text import digest_text
 from scichain_wf.model.transaction import NO_RUN, Transaction
 from tests.builders import ChainBuilder
 
@@ -27,17 +27,23 @@ def test_a_prepared_block_has_every_transaction_parsed_with_id_and_entry(builder
     assert block.leaves == [task.id, note.id]
     assert [value["kind"] for value in block.parsed] == ["task", "note"]
     digest = bytes.fromhex(str(out["digest"])[7:])
-    assert block.entries[0] == (
-        task.key,
-        builder.run,
-        b"task",
-        [(uri_key(str(out["uri"])), digest), (uri_key(str(unhashed["uri"])), b"")],
-    )
-    assert block.entries[1] == (note.key, b"", b"note", [])
+    chain = digest_text(builder.chain).encode()
+    outputs = [(str(out["uri"]).encode(), digest), (str(unhashed["uri"]).encode(), b"")]
+    assert block.facts == [
+        (chain, task.key, builder.run, b"task", [], outputs),
+        (chain, note.key, NO_RUN, b"note", [], []),
+    ]
+
+
+def test_a_block_whose_facts_are_known_is_not_read_again(builder: ChainBuilder) -> None:
+    block = builder.block(1, [builder.task("t")])
+    known = prepared(block).facts
+    assert prepared(block, known).facts is known
+    assert prepared(block, known) == prepared(block)
 
 
 def test_a_genesis_can_be_prepared(builder: ChainBuilder) -> None:
-    assert prepared(builder.genesis).entries[0][2] == b"epoch"
+    assert prepared(builder.genesis).facts[0][3] == b"epoch"
 
 
 def test_a_transaction_that_does_not_parse_is_named(builder: ChainBuilder) -> None:

@@ -80,7 +80,7 @@ def _wrong_root(arguments: dict[str, Any], builder: ChainBuilder) -> dict[str, A
 
 def _wrong_count(arguments: dict[str, Any], builder: ChainBuilder) -> dict[str, Any]:
     block: PreparedBlock = arguments["prepared"]
-    return {"prepared": replace(block, entries=[])}
+    return {"prepared": replace(block, facts=[])}
 
 
 BREAKS: list[tuple[str, Break]] = [

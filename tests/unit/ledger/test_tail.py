@@ -11,6 +11,7 @@ import pytest
 
 from scichain_wf.crypto.hashing import sha256
 from scichain_wf.errors import LedgerCorrupt, LedgerError, LedgerFull, UsageError
+from scichain_wf.ledger import tail as tail_module
 from scichain_wf.ledger.filter import MembershipFilter
 from scichain_wf.ledger.keys import uri_key
 from scichain_wf.ledger.prepared import prepared
@@ -345,17 +346,42 @@ def test_an_io_error_undoes_the_write_and_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(LedgerError, match="made up"):
         file.write(fails)
-    with file.read() as txn:
-        assert bytes(txn.get(b"k", db=file.db["a"]) or b"") == b"1"
-    with pytest.raises(LedgerError), file.read() as txn:
-        raise lmdb.Error("made up")
+    assert file.get("a", b"k") == b"1"
     file.close()
     file.close()
+
+
+def test_reads_between_two_writes_share_a_transaction_that_the_next_write_ends(tmp_path: Path) -> None:
+    file = TailFile(tmp_path, SMALL, ("a", "b"))
+    assert file.get("a", b"k") is None
+    cursor = file.cursor("a")
+    assert file.cursor("a") is cursor
+    file.write(lambda txn: txn.put(b"k", b"1", db=file.db["a"]))
+    assert file.get("a", b"k") == b"1"
+    assert file.cursor("a") is not cursor
+    assert file.cursor("a").set_key(b"k")
+    assert not file.cursor("b").first()
+    file.close()
+
+
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    file = TailFile(tmp_path, SMALL, ("a",))
+    file.close()
+    with pytest.raises(LedgerError):
+        file.get("a", b"k")
+    with pytest.raises(LedgerError):
+        file.cursor("a")
+
+
+def test_keys_are_packed_and_unpacked() -> None:
+    both = [b"k" * 48, b"l" * 48], [b"s\0" + b"o" * 14, b"l" * 400]
+    assert tail_module._unpacked(tail_module._packed(*both)) == both
+    assert tail_module._unpacked(tail_module._packed([], [])) == ([], [])
 
 
 def test_missing_blocks_are_damage(tail: LedgerTail) -> None:
     steps()[0].append_to(tail)
-    tail._file.write(lambda txn: txn.drop(tail._file.db["blocks"], delete=False))
+    tail._file.write(lambda txn: txn.drop(tail._file.db["indexed"], delete=False))
     with pytest.raises(LedgerCorrupt, match="is missing"):
         tail._evict()
 

@@ -201,7 +201,7 @@ def test_the_facts_in_bytes_are_those_of_the_parsed_value(inputs: Any, outputs: 
         (
             item["uri"].encode(),
             item["digest"][7:].encode(),
-            item.get("origin", "").startswith("task:"),
+            {"": b"", "source": facts.SOURCE}.get(item.get("origin", ""), facts.TASK),
             item.get("unresolved", False),
         )
         for item in inputs
