@@ -9,6 +9,7 @@ what a chain can be, the agent says `Halt` and does nothing ever after.
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from scichain_wf import limits
@@ -78,6 +79,7 @@ class Agent:
         self._helper = Helper(key)
         self._reach = Reach(slot, timing)
         self._tick_at: float | None = None
+        self._said_at = -inf
         self._timer: float | None = None
         self._stepped: float | None = None
         self._halted = False
@@ -270,7 +272,7 @@ class Agent:
     def _tick(self, _event: events.Tick, now: float) -> None:
         self._timer = None
         if self._tick_at is not None and now >= self._tick_at:
-            self._send_verdicts()
+            self._send_verdicts(now)
 
     def _clock_set(self, event: events.ClockSet, _now: float) -> None:
         self._author.offset_us = event.offset_us
@@ -288,7 +290,7 @@ class Agent:
         while (ready := self._replica.ready(self._body)) is not None:
             link, block = ready
             roster = self._stated(block) if link.mode is Mode.EPOCH else None
-            self._send_verdicts()  # they were given at the head that this link replaces
+            self._send_verdicts(now)  # they were given at the head that this link replaces
             self._replica.apply(link, block)
             self._effects += self._helper.stop(link.block)
             self._author.linked(link, block, now)
@@ -349,10 +351,13 @@ class Agent:
         self._validator.judge(block, self._slot, cast("Roster", self._roster), self.height)
         self._judged(now)
         if not self._reach.others:
-            self._send_verdicts()
+            self._send_verdicts(now)
 
     def _judged(self, now: float) -> None:
-        """Pass on what the validator has not seen before, report what it noticed, send its verdicts with the tick."""
+        """Pass on what the validator has not seen before, report what it noticed, send its verdicts.
+
+        At once, where none left lately; else those of one tick share a signature.
+        """
         fresh, self._validator.fresh = self._validator.fresh, []
         for proposer, block in fresh if self._reach.is_tree else ():
             if proposer != self._slot:
@@ -363,9 +368,11 @@ class Agent:
             key = cast("Roster", self._roster).keys[liar].fingerprint
             self._witness.report("header", (first, second), liar, key, self.slots, now)
         if self._validator.has_verdicts and self._tick_at is None:
-            self._tick_at = now + self._timing.tick_s
+            self._tick_at = self._said_at + self._timing.tick_s
+        if self._tick_at is not None and now >= self._tick_at:
+            self._send_verdicts(now)
 
-    def _send_verdicts(self) -> None:
+    def _send_verdicts(self, now: float) -> None:
         self._tick_at = None
         if self._roster is None or not self.is_member:
             self._validator.silence()
@@ -373,6 +380,7 @@ class Agent:
         given = self._validator.tick(self._roster, cast("bytes", self.head), self.height)
         if given is None:
             return
+        self._said_at = now
         batch, slots = given
         message = messages.Verdicts(batch)
         self._effects += [SendPeer(slot, message) for slot in sorted(slots & self._reach.slots) if slot != self._slot]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scichain_wf.consensus.conduct import Recorder
     from scichain_wf.consensus.roster import Roster
     from scichain_wf.consensus.validity import ParsedBlock
-    from scichain_wf.crypto.signing import SigningKey
+    from scichain_wf.crypto.signing import SigningKey, VerifyKey
     from scichain_wf.model.block import Block
     from scichain_wf.model.certificate import Solution
     from scichain_wf.model.verdict import Vote
@@ -68,6 +68,7 @@ class Candidate:
     Attributes:
         epoch: whose votes the certificate has; None where there is none.
         reason: why it needs storage's own verdict; None for a push, which the votes certify.
+        signer: whose signature of the block was verified when it came; None: nobody's yet.
     """
 
     block: ParsedBlock
@@ -76,6 +77,7 @@ class Candidate:
     epoch: int | None
     reason: str | None
     certificate: bytes | None
+    signer: VerifyKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,7 @@ class Storage:
         try:
             if known is not None:
                 raise VerificationError("another block of this sequence number is committed")
-            roster.check_block(candidate.block)
+            roster.check_block(candidate.block, candidate.signer)
             _check_place(block, roster, chain)
             outdated = _outdated(candidate, roster, chain)
             if outdated:
@@ -262,10 +264,11 @@ class Storage:
             return [self._put_off(slot, block.id, self._halted)]
         if block.id in self._waiting:
             return []
-        if not roster.keys[slot].is_valid(Domain.BLOCK, block.signature, block.header_bytes):
+        key = roster.keys[slot]
+        if not key.is_valid(Domain.BLOCK, block.signature, block.header_bytes):
             return [self._refuse(slot, candidate.block, "the block's signature does not hold")]
-        if candidate.certificate is None:
-            candidate = replace(candidate, votes=_one_each(candidate.votes, roster))
+        votes = candidate.votes if candidate.certificate is not None else _one_each(candidate.votes, roster)
+        candidate = replace(candidate, votes=votes, signer=key)
         record = self._record(slot)
         if not record.is_due(now, self._liars_max):
             return [self._put_off(slot, block.id, "too much of what this slot stated lately is contested")]

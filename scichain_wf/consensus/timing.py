@@ -11,7 +11,7 @@ class Timing:
 
     Attributes:
         draft_interval_s: a draft is sealed after this, however few transactions are in it.
-        tick_s: verdicts of this span share one signature.
+        tick_s: verdicts of this span after those that left last share one signature; else they leave at once.
         deadline_s: without a quorum after this, the block is extended to storage (POET). While a validator that has
             not judged the block judges others, the wait goes on: it is busy, not gone.
         patience_s: the wait ends after this in any case: a validator may judge everything but this block for ever.

@@ -134,22 +134,20 @@ class LedgerTail:
         """The block at `height`, or None where it is not kept."""
         return self._file.get(keys.BLOCKS, height_key(height))
 
-    def append(self, link_bytes: bytes, block_bytes: bytes, block: PreparedBlock) -> Head:
+    def append(self, link: Link, block: PreparedBlock) -> Head:
         """Append a committed block; old ones make room. An empty tail begins anywhere.
 
         A block that would not fit even alone is passed over: it counts as kept and evicted at once.
 
         Raises:
-            DecodeError: the link is malformed.
             LedgerError: it does not follow the head, or is about another block; nothing changed.
             LedgerFull: tmpfs has no room left, with nothing left to evict; what was kept before is.
         """
-        link = Link.decode(link_bytes)
         if self._head is not None and (link.height, link.previous) != (self._head.height + 1, self._head.hash):
             raise LedgerError(f"link {link.height} does not follow link {self._head.height} of this tail; synchronise")
         if link.block != block.block.id:
             raise LedgerError(f"link {link.height} is about another block than the one that came with it; synchronise")
-        head = Head(link.height, leaf_hash(link_bytes))
+        head, link_bytes, block_bytes = Head(link.height, link.hash), link.encode(), block.block.encode()
         skipped = {annotation.index for annotation in annotations_of(link, Mark.DUPLICATE)}
         transactions, _, artifacts = index_rows(block, link.height, skipped)  # the same as the chain store's
         indexed = _packed([key for key, _ in transactions], [key for key, _ in artifacts])

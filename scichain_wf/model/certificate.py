@@ -11,6 +11,7 @@ How many votes suffice is the epoch's rule (`Epoch.quorum_slots`), in force at t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Final, Self, TypeAlias, cast
 
 from scichain_wf import limits
@@ -88,7 +89,7 @@ class Solution:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QuorumCertificate:
     """Votes that certify a block under an epoch."""
 
@@ -116,6 +117,10 @@ class QuorumCertificate:
             DecodeError: a field is out of its bounds, a slot votes twice, votes are out of order or of another
                 block, or one is not VALID.
         """
+        return self._bytes
+
+    @cached_property
+    def _bytes(self) -> bytes:
         value = self.value()
         check_record(QUORUM, value, "certificate")
         _check_votes(self.block, self.votes, valid_only=True)
@@ -174,7 +179,10 @@ def decode(data: bytes | memoryview) -> Certificate:
     Raises:
         UnsupportedVersion, DecodeError: as for every record; unknown type, wrong shape, or votes not in order.
     """
-    return from_value(canonical.parse(data, limits.CERTIFICATE_BYTES_MAX))
+    made = from_value(canonical.parse(data, limits.CERTIFICATE_BYTES_MAX))
+    if isinstance(made, QuorumCertificate):
+        made.__dict__["_bytes"] = bytes(data)
+    return made
 
 
 def from_value(value: JsonValue) -> Certificate:

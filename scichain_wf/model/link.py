@@ -128,6 +128,10 @@ class Link:
         Raises:
             DecodeError: a field is out of its bounds, annotations are not in order, or the whole is over its limit.
         """
+        return self._bytes
+
+    @cached_property
+    def _bytes(self) -> bytes:
         value = self.value()
         check_record(LINK, value, "link")
         self._check()
@@ -140,7 +144,9 @@ class Link:
         Raises:
             UnsupportedVersion, DecodeError: as for every record.
         """
-        return cls.from_value(canonical.parse(data, limits.LINK_BYTES_MAX))
+        link = cls.from_value(canonical.parse(data, limits.LINK_BYTES_MAX))
+        link.__dict__["_bytes"] = bytes(data)
+        return link
 
     @classmethod
     def from_value(cls, value: JsonValue) -> Self:

@@ -217,16 +217,17 @@ class Members:
 
     def announce(self, effect: Announce) -> None:
         """A durable link to everybody who has all links before it; with its block to who may lack it."""
-        link = effect.message.link
-        whole = effect.message.encode()
+        link, whole = effect.message.link, b""
         bare = messages.Committed(link, None).encode()
         self.size = max(self.size, link.height + 1)
         self.grown.set()
         self.grown = asyncio.Event()
         for member in self.all:
-            if member.next == link.height and self.send(
-                member.slot, messages.Kind.COMMITTED, bare if member.slot in effect.holders else whole
-            ):
+            if member.next != link.height:
+                continue
+            is_holder = member.slot in effect.holders
+            whole = whole or (b"" if is_holder else effect.message.encode())
+            if self.send(member.slot, messages.Kind.COMMITTED, bare if is_holder else whole):
                 member.next = link.height + 1
 
     def leave(self, slot: int) -> None:

@@ -56,7 +56,7 @@ class Tail:
         Raises:
             LedgerError: it does not follow, or tmpfs has no room at all.
         """
-        self._tail.append(link.encode(), block.block.encode(), block)
+        self._tail.append(link, block)
 
     def lookup(self, uri: str, digest: bytes, /) -> Known:
         """See `Lookup`."""

@@ -142,12 +142,20 @@ def test_a_timer_is_set_when_it_changes_and_only_then() -> None:
     assert agent.step(events.Tick(), 1.02) == first  # the timer that was set is gone: it went off early
 
 
-def test_the_own_vote_on_a_block_leaves_with_the_next_tick() -> None:
-    """Where there is no puzzle, a block is sealed, proposed and judged in one step."""
-    cluster = Cluster(settings=Settings(difficulty=Difficulty(value=0)))
-    agent = cluster.nodes[1].agent
-    agent.step(events.Submitted((item(cluster.builder.task("a")),)), 1.0)
-    assert agent.step(events.Seal(), 1.01)[-1] == effects.SetTimer(1.01 + Timing().tick_s)
+def test_a_verdict_leaves_at_once_and_the_next_ones_with_the_tick() -> None:
+    """An idle chain waits for nothing; a busy one signs once per tick. Decision 8."""
+    cluster = Cluster(3, settings=Settings(difficulty=Difficulty(value=0)))
+    agent, build = cluster.nodes[1].agent, cluster.builder
+    start = cluster.now + 1.0
+    blocks = [prepared(build.block(2, [build.task(name)])) for name in ("a", "b", "c")]
+    first = agent.step(events.ProposalReceived(2, blocks[0]), start)
+    assert [effect.message.kind for effect in first if isinstance(effect, effects.SendPeer)] == [messages.Kind.VERDICTS]
+    later = start + Timing().tick_s / 2
+    given = [effect for block in blocks[1:] for effect in agent.step(events.ProposalReceived(2, block), later)]
+    assert given == [effects.SetTimer(start + Timing().tick_s)]
+    (sent,) = [e for e in agent.step(events.Tick(), start + Timing().tick_s) if isinstance(e, effects.SendPeer)]
+    assert isinstance(sent.message, messages.Verdicts)
+    assert [entry.block for entry in sent.message.batch.entries] == [block.block.id for block in blocks[1:]]
 
 
 @pytest.mark.parametrize(("slept_s", "mode"), [(limits.SUSPEND_S + 1, "quorum"), (limits.SUSPEND_S - 1, "poet")])

@@ -36,7 +36,7 @@ class Step(NamedTuple):
     versions: dict[str, set[bytes | None]]
 
     def append_to(self, tail: LedgerTail) -> None:
-        tail.append(self.link.encode(), self.block.block.encode(), self.block)
+        tail.append(self.link, self.block)
 
 
 def uri(number: int) -> str:

@@ -112,10 +112,10 @@ def test_a_uri_that_another_begins_with_is_another(tail: LedgerTail) -> None:
     long = "d/" + "x" * 500
     names = ["a", "ab", long, long + "b"]
     links = [chain.append(Candidate(builder.genesis, Mode.EPOCH, None, 0))]
-    tail.append(links[0].encode(), builder.genesis.encode(), prepared(builder.genesis))
+    tail.append(links[0], prepared(builder.genesis))
     block = builder.block(1, [builder.task("t", [], [builder.artifact(name, b"1") for name in names[1:3]])])
     link = chain.append(builder.poet(block))
-    tail.append(link.encode(), block.encode(), prepared(block))
+    tail.append(link, prepared(block))
     said = [tail.lookup(work_uri(ROOT_ID, name.encode()), sha256(b"1")) for name in names]
     assert said == [Standing.NEW, Standing.KNOWN, Standing.KNOWN, Standing.NEW]
 
@@ -127,7 +127,7 @@ def test_a_link_that_does_not_follow_changes_nothing(tail: LedgerTail) -> None:
         with pytest.raises(LedgerError, match="does not follow"):
             wrong.append_to(tail)
     with pytest.raises(LedgerError, match="another block"):
-        tail.append(steps()[4].link.encode(), steps()[5].block.block.encode(), steps()[5].block)
+        tail.append(steps()[4].link, steps()[5].block)
     assert tail.head() == (3, steps()[3].link.hash)
     steps()[4].append_to(tail)
 
@@ -136,11 +136,11 @@ def test_a_block_too_large_for_the_tail_is_passed_over(tail: LedgerTail) -> None
     builder = ChainBuilder(seed=21)
     chain = Chain(builder)
     link = chain.append(Candidate(builder.genesis, Mode.EPOCH, None, 0))
-    tail.append(link.encode(), builder.genesis.encode(), prepared(builder.genesis))
+    tail.append(link, prepared(builder.genesis))
     notes = [builder.transaction(Kind.NOTE, {"text": "x" * 65_000}) for _ in range(20)]
     large = builder.block(1, [builder.task("t", [], [builder.artifact("big", b"1")]), *notes])
     link = chain.append(builder.poet(large))
-    tail.append(link.encode(), large.encode(), prepared(large))
+    tail.append(link, prepared(large))
     assert tail.head() == (1, link.hash)
     assert tail.covers_from == 2
     assert tail.link_hash(1) == link.hash
@@ -149,7 +149,7 @@ def test_a_block_too_large_for_the_tail_is_passed_over(tail: LedgerTail) -> None
     assert tail.lookup(work_uri(ROOT_ID, b"small"), sha256(b"1")) is Standing.NEW
     small = builder.block(1, [builder.task("t", [], [builder.artifact("small", b"1")])])
     link = chain.append(builder.poet(small))
-    tail.append(link.encode(), small.encode(), prepared(small))
+    tail.append(link, prepared(small))
     assert tail.covers_from == 2
     assert tail.lookup(work_uri(ROOT_ID, b"small"), sha256(b"1")) is Standing.KNOWN
 
