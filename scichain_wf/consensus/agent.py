@@ -9,7 +9,6 @@ what a chain can be, the agent says `Halt` and does nothing ever after.
 from __future__ import annotations
 
 from collections import Counter
-from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from scichain_wf import limits
@@ -79,7 +78,7 @@ class Agent:
         self._helper = Helper(key)
         self._reach = Reach(slot, timing)
         self._tick_at: float | None = None
-        self._said_at = -inf
+        self._said_at = float("-inf")
         self._timer: float | None = None
         self._stepped: float | None = None
         self._halted = False
@@ -159,12 +158,11 @@ class Agent:
 
     def own_block(self, block: bytes) -> ParsedBlock | None:
         """A block of this node that is not linked yet."""
-        proposal = self._author.blocks.get(block)
-        return None if proposal is None else proposal.block
+        return proposal.block if (proposal := self._author.blocks.get(block)) is not None else None
 
-    def knows(self, block: bytes) -> bool:
-        """Whether this node has a block that is not linked yet: then its link is enough."""
-        return self._body(block) is not None
+    def body(self, block: bytes) -> ParsedBlock | None:
+        """A block that is not linked yet, if this node has it: then its link is enough."""
+        return self.own_block(block) or self._validator.body(block)
 
     def step(self, event: events.AgentEvent, now: float) -> tuple[AgentEffect, ...]:
         """Take one event; returns what is to be done, in order."""
@@ -247,8 +245,7 @@ class Agent:
         self._apply_links(now)
 
     def _committed_received(self, event: events.CommittedReceived, now: float) -> None:
-        reason = self._replica.take(event.link, event.block)
-        self._drop(reason)
+        self._drop(self._replica.take(event.link, event.block))
         self._apply_links(now)
 
     def _checkpoint_received(self, event: events.CheckpointReceived, _now: float) -> None:
@@ -269,10 +266,8 @@ class Agent:
         self._author.storage_lost()
 
     # --- time ---------------------------------------------------------------------------------------
-    def _tick(self, _event: events.Tick, now: float) -> None:
+    def _tick(self, _event: events.Tick, _now: float) -> None:
         self._timer = None
-        if self._tick_at is not None and now >= self._tick_at:
-            self._send_verdicts(now)
 
     def _clock_set(self, event: events.ClockSet, _now: float) -> None:
         self._author.offset_us = event.offset_us
@@ -287,7 +282,7 @@ class Agent:
 
     # --- the chain ----------------------------------------------------------------------------------
     def _apply_links(self, now: float) -> None:
-        while (ready := self._replica.ready(self._body)) is not None:
+        while (ready := self._replica.ready(self.body)) is not None:
             link, block = ready
             roster = self._stated(block) if link.mode is Mode.EPOCH else None
             self._send_verdicts(now)  # they were given at the head that this link replaces
@@ -298,9 +293,6 @@ class Agent:
             if roster is not None:
                 self._enter(roster, now)
             self._judged(now)
-
-    def _body(self, block: bytes) -> ParsedBlock | None:
-        return self.own_block(block) or self._validator.body(block)
 
     def _stated(self, block: ParsedBlock) -> Roster:
         """The membership that an epoch block states.
@@ -327,6 +319,8 @@ class Agent:
 
     def _go_on(self, now: float) -> None:
         """What follows every event."""
+        if self._tick_at is not None and now >= self._tick_at:
+            self._send_verdicts(now)
         is_idle = self._author.is_idle and self._witness.is_idle and self._replica.is_idle  # most are in a large chain
         times = () if is_idle else self._ripe(now)
         timer = min((time for time in (self._tick_at, *times) if time is not None), default=None)
@@ -354,10 +348,7 @@ class Agent:
             self._send_verdicts(now)
 
     def _judged(self, now: float) -> None:
-        """Pass on what the validator has not seen before, report what it noticed, send its verdicts.
-
-        At once, where none left lately; else those of one tick share a signature.
-        """
+        """Pass on what the validator has not seen before, report what it noticed, say when its verdicts leave."""
         fresh, self._validator.fresh = self._validator.fresh, []
         for proposer, block in fresh if self._reach.is_tree else ():
             if proposer != self._slot:
@@ -369,8 +360,6 @@ class Agent:
             self._witness.report("header", (first, second), liar, key, self.slots, now)
         if self._validator.has_verdicts and self._tick_at is None:
             self._tick_at = self._said_at + self._timing.tick_s
-        if self._tick_at is not None and now >= self._tick_at:
-            self._send_verdicts(now)
 
     def _send_verdicts(self, now: float) -> None:
         self._tick_at = None

@@ -264,11 +264,10 @@ class Storage:
             return [self._put_off(slot, block.id, self._halted)]
         if block.id in self._waiting:
             return []
-        key = roster.keys[slot]
-        if not key.is_valid(Domain.BLOCK, block.signature, block.header_bytes):
+        if not roster.keys[slot].is_valid(Domain.BLOCK, block.signature, block.header_bytes):
             return [self._refuse(slot, candidate.block, "the block's signature does not hold")]
         votes = candidate.votes if candidate.certificate is not None else _one_each(candidate.votes, roster)
-        candidate = replace(candidate, votes=votes, signer=key)
+        candidate = replace(candidate, votes=votes, signer=roster.keys[slot])
         record = self._record(slot)
         if not record.is_due(now, self._liars_max):
             return [self._put_off(slot, block.id, "too much of what this slot stated lately is contested")]

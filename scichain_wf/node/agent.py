@@ -242,7 +242,7 @@ class AgentNode:
 
     def _from_storage(self, kind: int, payload: bytes) -> None:
         if kind == messages.Kind.COMMITTED:
-            self._link(messages.Committed.decode(payload, self._core.knows))
+            self._link(messages.Committed.decode(payload, lambda block: self._core.body(block) is not None))
         elif kind == messages.Kind.ANSWER:
             self._feed(events.Answered(messages.Answer.decode(payload)))
         elif kind == wire.Kind.CHECKPOINT:

@@ -196,7 +196,7 @@ def never_unparked(self: Proposal, *args: Any) -> Any:
     return () if self.state is State.PARKED else _review(self, *args)
 
 
-def says_nothing(self: Agent) -> None:
+def says_nothing(self: Agent, _now: float) -> None:
     self._tick_at = None
 
 

@@ -148,7 +148,7 @@ def test_a_longer_way_takes_longer() -> None:
     """A block takes at least: proposal, verdict, push, one way each."""
     for us in (2, 250, 20_000):
         _, result = ran(SimConfig(nodes=5, latency=str(us), sync_s=0.0, duration_s=0.5))
-        assert min(result.certified_s) >= 3 * us * 1e-6
+        assert min(result.certified_s) >= 3 * us * 1e-6 - 1e-12  # sums of floating-point numbers
         assert min(result.certified_s) < 3 * us * 1e-6 + 0.002
 
 

@@ -14,6 +14,7 @@ from scichain_wf.consensus.messages import Answer, Committed
 from scichain_wf.consensus.roster import Roster
 from scichain_wf.consensus.storage import Commit, Decided, Outcome, Storage, StorageEffect
 from scichain_wf.crypto.hashing import Domain
+from scichain_wf.errors import VerificationError
 from scichain_wf.ledger.prepared import PreparedBlock, prepared
 from scichain_wf.model import certificate
 from scichain_wf.model.certificate import PoetCertificate
@@ -113,13 +114,25 @@ def test_every_block_of_a_group_is_answered(build: ChainBuilder, node: Storage) 
 def test_what_is_to_be_appended_says_of_which_epoch_its_certificate_is(build: ChainBuilder, node: Storage) -> None:
     block = a_block(build)
     proof = decode_quorum(build, block.block)
-    expected = storage.Candidate(block, proof.solution, proof.votes, 2, None, proof.encode())
+    expected = storage.Candidate(block, proof.solution, proof.votes, 2, None, proof.encode(), build.nodes[1].public)
     assert candidates(node.step(events.Pushed(1, block, proof), 0.0)) == [expected]
 
 
 def test_what_has_no_certificate_says_why(build: ChainBuilder, node: Storage) -> None:
     block = a_block(build)
-    assert candidates(node.step(extended(block), 0.0)) == [storage.Candidate(block, None, (), None, "deadline", None)]
+    expected = storage.Candidate(block, None, (), None, "deadline", None, build.nodes[1].public)
+    assert candidates(node.step(extended(block), 0.0)) == [expected]
+
+
+def test_a_signature_that_was_verified_counts_only_for_the_key_that_is_bound(build: ChainBuilder) -> None:
+    """A block waits while another process takes its slot: its signature is no longer that of the slot's key."""
+    block = a_block(build)
+    forged = replace(block, block=replace(block.block, signature=bytes(64)))
+    roster = Roster(build.epoch, build.chain)
+    assert roster.check_block(forged, build.nodes[1].public) == 1
+    for signer in (None, build.nodes[2].public):
+        with pytest.raises(VerificationError, match="signature"):
+            roster.check_block(forged, signer)
 
 
 def test_who_sent_a_block_is_answered_once_with_its_id(build: ChainBuilder, node: Storage) -> None:
