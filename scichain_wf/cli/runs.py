@@ -81,6 +81,9 @@ def show_run(*, run: str, chain: Path | None, as_json: bool) -> None:
             ("ended", when(summary["ended_us"])),
             ("engine", text(summary["engine"])),
             ("user", text(summary["user"])),
+            ("author", text(summary["author"])),
+            ("signed by", text(summary["signed_by"])),
+            ("no record of", ", ".join(summary["missing"])),
             ("command", " ".join(summary["command"])),
         ]
     )
@@ -122,6 +125,10 @@ def _summary(view: ChainView, run: bytes) -> dict[str, Any]:
         "tasks": counts[Kind.TASK],
         "transactions": dict(counts),
         "tally": end.get("tally"),
+        "author": start.get("author"),
+        "signed_by": cast("dict[str, str]", end.get("author_signature") or {}).get("key"),
+        "settings": start.get("settings"),
+        "missing": end.get("missing") or [],
     }
 
 
