@@ -31,7 +31,7 @@ CHAIN_VARIABLE = "SCICHAIN_RUN_CHAIN"
 ROOT_VARIABLE = "SCICHAIN_RUN_ROOT"
 SNAKEMAKE_MIN, SNAKEMAKE_BELOW = (9, 27), (10,)
 """Versions whose inner interfaces we know."""
-_HANDED_OVER = ("strict", "hash_policy", "size_mtime_patterns", "size_mtime_above_mib", "redact")
+_HANDED_OVER = ("strict", "ack", "hash_policy", "size_mtime_patterns", "size_mtime_above_mib", "redact")
 
 
 @dataclass(frozen=True)

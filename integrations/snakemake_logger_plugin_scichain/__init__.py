@@ -43,6 +43,14 @@ class LogHandlerSettings(LogHandlerSettingsBase):
             "type": float,
         },
     )
+    ack: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "When a record counts as handed over: local (default), or committed: jobs then wait for the chain.",
+            "env_var": False,
+            "metavar": "WHEN",
+        },
+    )
     hash_policy: Optional[str] = field(  # noqa: UP045
         default=None,
         metadata={

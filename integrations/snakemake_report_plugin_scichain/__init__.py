@@ -21,7 +21,7 @@ class ReportSettings(ReportSettingsBase):
     path: Optional[str] = field(  # noqa: UP045 - see above
         default=None,
         metadata={
-            "help": "File to write: .txt or .json (default: scichain-report.txt).",
+            "help": "File to write: .html, .json or .txt (default: scichain-report.html).",
             "env_var": False,
             "metavar": "FILE",
         },

@@ -18,7 +18,7 @@ from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.ledger.store import ChainStore
 from snakemake_executor_plugin_scichain.jobs import remote_uri
 
-_DEFAULT = "scichain-report.txt"
+_DEFAULT = "scichain-report.html"
 _NAMED = 20
 
 
@@ -39,16 +39,20 @@ def write(settings: Any, jobs: Sequence[Any]) -> None:
     except ScichainError as error:
         raise WorkflowError(f"scichain: no report: {error}") from None
     command = [sys.executable, "-m", "scichain_wf", "audit", "--chain", str(chain_dir)]
-    if file.suffix == ".json":
+    if file.suffix == ".html":
+        command += ["--html", str(file)]
+    elif file.suffix == ".json":
         command.append("--json")
     audited = subprocess.run(command, check=False, capture_output=True, encoding="utf-8", errors="replace")
     if not audited.stdout:
         raise WorkflowError(f"scichain: no report: {audited.stderr.strip()}")
-    try:
-        file.write_text(audited.stdout, encoding="utf-8")
-    except OSError as error:
-        raise WorkflowError(f"scichain: no report: {file}: {error.strerror}") from None
-    _say(f"report written to {file}: {audited.stdout.splitlines()[0] if file.suffix != '.json' else 'as JSON'}")
+    if file.suffix != ".html":
+        try:
+            file.write_text(audited.stdout, encoding="utf-8")
+        except OSError as error:
+            raise WorkflowError(f"scichain: no report: {file}: {error.strerror}") from None
+    verdict = "" if file.suffix == ".json" else f": {audited.stdout.splitlines()[0]}"
+    _say(f"report written to {file}{verdict}")
     for output in unrecorded[:_NAMED]:
         _say(f"Snakemake made {output}, and the chain has no record of it: run it again with --logger scichain")
     if len(unrecorded) > _NAMED:

@@ -134,6 +134,7 @@ def test_storage_is_recorded_under_its_own_name_and_settings_come_from_everywher
             result = project.snakemake(
                 *("--profile", "profile", "--logger-scichain-size-mtime-patterns", "other.*,in.txt"),
                 *("--logger-scichain-size-mtime-above-mib", "7", "--logger-scichain-strict"),
+                *("--logger-scichain-ack", "committed"),
                 logger=False,
             )
         finally:
