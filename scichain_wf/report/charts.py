@@ -99,7 +99,7 @@ def _axis(seconds: float) -> Html:
     for tick in range(ticks + 1):
         x = _LABEL + tick * (_WIDTH - _LABEL - 60) / ticks
         parts += [
-            el("text", lasting(seconds * tick / ticks) if tick else "0", x=f"{x:.0f}", y=12, cls="sub"),
+            el("text", lasting(seconds * tick / ticks, seconds) if tick else "0", x=f"{x:.0f}", y=12, cls="sub"),
             el("line", x1=f"{x:.0f}", x2=f"{x:.0f}", y1=16, y2=4_000, cls="rule"),
         ]
     return el("g", *parts)

@@ -142,6 +142,7 @@ def _lineage(result: Result) -> Html:
         "p",
         "Arrows lead from what made artifacts to what read them. Choose an artifact or a task in a table to see "
         "what it was made from and what was made from it.",
+        cls="hint",
     )
     return join((hint, lineage(result.account), el("div", id="chosen", aria_live="polite")))
 

@@ -77,14 +77,15 @@ def when(time_us: int | None) -> str:
         return f"{time_us} µs"
 
 
-def lasting(seconds: float) -> str:
-    """A span of time in the unit that reads best."""
+def lasting(seconds: float, like: float | None = None) -> str:
+    """A span of time in the unit that reads best, for it or for another span that it stands beside."""
+    measure = seconds if like is None else like
     for size, unit in _UNITS:
-        if seconds >= 2 * size:
+        if measure >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
-    if seconds >= 1:
+    if measure >= 1:
         return f"{seconds:.1f} s"
-    return f"{1e3 * seconds:.1f} ms" if seconds >= 1e-3 else f"{1e6 * seconds:.0f} µs"
+    return f"{1e3 * seconds:.1f} ms" if measure >= 1e-3 else f"{1e6 * seconds:.0f} µs"
 
 
 def count(number: int) -> str:
