@@ -8,7 +8,7 @@ from pathlib import Path
 from starter.environment import Environment
 from starter.process import clean_environ, shown
 
-PARTS = ("lint", "types", "imports", "docs", "unit", "sim", "integration", "e2e", "browser", "coverage")
+PARTS = ("lint", "types", "imports", "docs", "unit", "sim", "integration", "e2e", "slurm", "browser", "coverage")
 """Quick and cheap parts first. `bench` measures, it does not pass or fail, and is run by hand."""
 
 MAY_BE_EMPTY = ("sim", "browser")

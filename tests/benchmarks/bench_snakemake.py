@@ -166,7 +166,7 @@ def large(cores: int) -> list[Figure]:
 def main() -> int:
     """Measure, print, keep the samples if asked to."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="0: only what `--large` adds")
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--large", action="store_true", help="2,000 jobs, 10,000 files and 10 GB as well")
@@ -174,7 +174,7 @@ def main() -> int:
     options = parser.parse_args()
     modes = [mode for mode in _MODES if mode != "snkmt" or find_spec("snakemake_logger_plugin_snkmt") is not None]
     made = []
-    for name, command in (("trivial", TRIVIAL), ("100 ms", f"sleep 0.1; {TRIVIAL}")):
+    for name, command in (("trivial", TRIVIAL), ("100 ms", f"sleep 0.1; {TRIVIAL}")) if options.rounds else ():
         print(f"{options.jobs} jobs, {name}:", file=sys.stderr)
         found = rounds(MANY.format(jobs=options.jobs, command=command), modes, options.rounds, options.cores)
         made += figures(name, found, options.jobs)
