@@ -53,9 +53,7 @@ class Hello:
         head = checkpoint = None
         try:
             if "head" in value:
-                head = wire.integer(value, "height"), bytes.fromhex(wire.text(value, "head"))
-                if len(head[1]) != DIGEST_BYTES:
-                    raise PeerError("an agent's head is not a hash")
+                head = wire.integer(value, "height"), wire.raw(value, "head", DIGEST_BYTES)
             if "checkpoint" in value:
                 checkpoint = Checkpoint.parse(wire.text(value, "checkpoint", limits.HELLO_BYTES_MAX).encode())
         except (ValueError, DecodeError) as error:

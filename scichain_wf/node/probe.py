@@ -46,12 +46,12 @@ class Reached:
 async def answer(payload: bytes) -> bytes:
     """The storage node's side: dial who asks, once, and say how that went. `PeerError` for a malformed question."""
     value = wire.decoded(payload)
-    (host, port), word = wire.address(value, "address"), wire.text(value, "word")
+    (host, port), word = wire.address(value, "address"), wire.raw(value, "word", _WORD_BYTES)
     reason = ""
     try:
         async with asyncio.timeout(limits.PROBE_S):
             _, writer = await asyncio.open_connection(host, port)
-            writer.write(word.encode())
+            writer.write(word.hex().encode())
             await writer.drain()
             writer.close()
             await writer.wait_closed()

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from scichain_wf import limits
 from scichain_wf.client.outbox import SERVICE
+from scichain_wf.crypto.hashing import DIGEST_BYTES
 from scichain_wf.errors import PeerError
 from scichain_wf.node import process, shm, summary, wire
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from scichain_wf.node.members import Reading
     from scichain_wf.node.room import Room
     from scichain_wf.node.tasks import Tasks
+
+_KEY_BYTES: Final = 16
 
 
 class Runs:
@@ -147,9 +150,9 @@ class Runs:
     async def _await(self, replies: process.Replies, request: dict[str, object]) -> None:
         """Say when a transaction is committed, or that it is not in time."""
         try:
-            key, identity = (bytes.fromhex(wire.text(request, name)) for name in ("key", "id"))
+            key, identity = wire.raw(request, "key", _KEY_BYTES), wire.raw(request, "id", DIGEST_BYTES)
             timeout_s = min(wire.integer(request, "timeout_ms") / 1_000, limits.FLUSH_TIMEOUT_S_MAX)
-        except (ValueError, TypeError, AttributeError):
+        except AttributeError:
             raise PeerError("a question for a commit is malformed") from None
         try:
             async with asyncio.timeout(timeout_s):
@@ -164,9 +167,9 @@ class Runs:
 
     async def _flush(self, replies: process.Replies, request: dict[str, object]) -> None:
         try:
-            run, number = bytes.fromhex(wire.text(request, "run")), wire.integer(request, "number")
+            run, number = wire.raw(request, "run", _KEY_BYTES), wire.integer(request, "number")
             timeout_s = min(wire.integer(request, "timeout_ms") / 1_000, limits.FLUSH_TIMEOUT_S_MAX)
-        except (ValueError, TypeError, AttributeError):
+        except AttributeError:
             raise PeerError("a request for a flush is malformed") from None
         try:
             async with asyncio.timeout(timeout_s):

@@ -19,16 +19,18 @@ from scichain_wf import keystore, limits
 from scichain_wf.errors import ConfigError, PeerError
 from scichain_wf.node import chain as chains
 from scichain_wf.node import process, wire
-from scichain_wf.transport import runca
+from scichain_wf.transport import runca, tls
+from scichain_wf.transport.credentials import Credentials
 from scichain_wf.transport.link import Address, Ports
 
 if TYPE_CHECKING:
     from scichain_wf.ledger.layout import ChainLayout
     from scichain_wf.node.launch import Launch
-    from scichain_wf.transport.credentials import Credentials
     from scichain_wf.transport.runca import RunAuthority
 
 _FINGERPRINT: Final = "storage_fingerprint"
+_PARTS: Final = {"chain": 32, "token": 32, "token_certificate": 64, "authority": 32}
+"""What a token holds in hex, and how many bytes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,8 @@ class Rendezvous:
         try:
             address, fingerprint, pid = words
             host, _, port = address.rpartition(":")
-            return cls((host, int(port)), fingerprint, int(pid))
-        except ValueError:
+            return cls(wire.address({"a": [host, int(port)]}, "a"), fingerprint, int(pid))
+        except (ValueError, PeerError):
             raise ConfigError(f"{path} does not say where the storage node is; it is made by `storage`") from None
 
 
@@ -121,7 +123,10 @@ def ticket_for(path: Path, slot: int, meeting: Rendezvous) -> dict[str, object] 
     try:
         ticket = process.decoded(data)
         fingerprint, named = wire.text(ticket, _FINGERPRINT), wire.integer(ticket, "slot")
-    except PeerError:
+        for name, size_bytes in _PARTS.items():
+            wire.raw(ticket, name, size_bytes)
+        tls.client_context(Credentials(**cast("dict[str, str]", ticket["credentials"])))
+    except (PeerError, LookupError, TypeError, OSError):  # ssl.SSLError is one
         raise ConfigError(f"{path} is not a join token: `scichain-wf storage` makes one per slot") from None
     if named != slot:
         raise ConfigError(f"{path} is the token of slot {named}, not of slot {slot}")

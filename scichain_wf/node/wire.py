@@ -18,8 +18,12 @@ from scichain_wf.consensus.membership import Join
 from scichain_wf.crypto.signing import VerifyKey
 from scichain_wf.errors import DecodeError, PeerError
 from scichain_wf.ledger.filter import SALT_BYTES
+from scichain_wf.model.canonical import is_unicode
+from scichain_wf.model.text import hex_bytes
 
 _QUERIED: Final = 48
+_KEY_BYTES: Final = 32
+_SIGNATURE_BYTES: Final = 64
 
 
 class Kind(IntEnum):
@@ -97,22 +101,24 @@ def text(value: dict[str, object], name: str, chars_max: int = limits.NAME_CHARS
     return found
 
 
+def raw(value: dict[str, object], name: str, size_bytes: int) -> bytes:
+    """A field that must be so many bytes, in hex; `PeerError` if it is not."""
+    try:
+        return hex_bytes(text(value, name, 2 * size_bytes), size_bytes)
+    except DecodeError:
+        raise PeerError(f"a message's field {name!r} is not {size_bytes} bytes in hex") from None
+
+
 def filter_wanted(payload: bytes) -> tuple[int, bytes]:
     """Height and salt of a FILTER_WANTED message; `PeerError` if it is malformed."""
     value = decoded(payload)
-    try:
-        salt = bytes.fromhex(text(value, "salt"))
-    except ValueError:
-        salt = b""
-    if len(salt) != SALT_BYTES:
-        raise PeerError("a filter is asked for without a salt of its size")
-    return integer(value, "height"), salt
+    return integer(value, "height"), raw(value, "salt", SALT_BYTES)
 
 
 def address(value: dict[str, object], name: str) -> tuple[str, int]:
     """A field that must be [IP address, port]; `PeerError` if it is not: others are told to dial it."""
     match value.get(name):
-        case [str(host), int(port)] if 1 <= port <= limits.PORT_MAX and _is_address(host):
+        case [str(host), int(port)] if type(port) is int and 1 <= port <= limits.PORT_MAX and _is_address(host):
             return host, port
     raise PeerError(f"a message's field {name!r} is not an address")
 
@@ -122,7 +128,7 @@ def _is_address(host: str) -> bool:
         ipaddress.ip_address(host)
     except ValueError:
         return False
-    return True
+    return "%" not in host  # what follows it is any text, and means something on its own host only
 
 
 def listening(value: dict[str, object]) -> tuple[str, tuple[int, int]]:
@@ -152,13 +158,14 @@ def join_from(value: dict[str, object]) -> Join:
         PeerError: not a join.
     """
     try:
-        raw = {name: bytes.fromhex(text(value, name)) for name in ("token", "certificate", "key", "binding")}
-        if len(raw["certificate"]) != 64 or len(raw["binding"]) != 64:
-            raise PeerError("a join's signature has another length")
-        token, key = VerifyKey.from_bytes(raw["token"]), VerifyKey.from_bytes(raw["key"])
-    except (ValueError, DecodeError) as error:
+        token, key = (VerifyKey.from_bytes(raw(value, name, _KEY_BYTES)) for name in ("token", "key"))
+    except DecodeError as error:
         raise PeerError(f"a join is malformed: {error}") from None
-    return Join(integer(value, "slot"), token, raw["certificate"], key, raw["binding"], text(value, "host"))
+    certificate, binding = (raw(value, name, _SIGNATURE_BYTES) for name in ("certificate", "binding"))
+    host = text(value, "host")
+    if not host or not is_unicode(host):
+        raise PeerError("a join's host has no name that can be recorded")
+    return Join(integer(value, "slot"), token, certificate, key, binding, host)
 
 
 def query(transactions: list[tuple[bytes, bytes]]) -> bytes:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,6 +49,12 @@ running.stop()
 @pytest.fixture
 def chain(tmp_path: Path) -> Path:
     return tmp_path / "chain"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with service.start(tmp_path_factory.mktemp("served") / "chain") as running:
+        yield running
 
 
 def environment() -> dict[str, str]:
@@ -273,3 +280,28 @@ def test_run_that_begins_while_another_ends_waits_for_that_and_starts_its_own(ch
             second.stop()
         assert first.returncode == 0
     assert_verifies(chain)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"what",
+        b"[]",
+        b'{"await": 5}',
+        b'{"await": {"key": "", "id": "", "timeout_ms": 1}}',
+        b'{"await": {"key": "00", "id": "00", "timeout_ms": -1}}',
+        b'{"flush": [1]}',
+        b'{"flush": {"run": "%b", "number": 1, "timeout_ms": 1}}' % (b"00" * 255),
+    ],
+)
+def test_a_process_that_asks_nonsense_is_not_listened_to_and_harms_nobody(served: Service, line: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(os.fspath(served.outboxes[0].parent / "service"))
+        visitor.sendall(line + b"\n")
+        said = b""
+        while b"left" not in said:
+            said = visitor.recv(1 << 16)
+            assert said, "the service has ended"
+    records = Records(served.chain)
+    emit(served, records.tasks(1))
+    assert served.flush(records.run).tasks == 1

@@ -8,7 +8,7 @@ import pytest
 
 from scichain_wf.errors import ConfigError, PeerError
 from scichain_wf.ledger.layout import ChainLayout
-from scichain_wf.node import site
+from scichain_wf.node import site, wire
 from scichain_wf.node.launch import Launch, agent_line
 from scichain_wf.transport.link import Address
 from scichain_wf.transport.runca import RunAuthority
@@ -73,7 +73,20 @@ def test_the_first_slot_alone_looks_after_the_spool(layout: ChainLayout, launch:
     assert lines[1]["adopt"] == ["/dev/shm/x"]
 
 
-@pytest.mark.parametrize("text", ["", "what is this", "10.0.0.1:x f 1", "10.0.0.1:1 f", "10.0.0.1:1 f one", "\xff" * 9])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "what is this",
+        "10.0.0.1:x f 1",
+        "10.0.0.1:1 f",
+        "10.0.0.1:1 f one",
+        "10.0.0.1:99999999 f 1",
+        "10.0.0.1:-1 f 1",
+        "a..b:1 f 1",
+        "\xff" * 9,
+    ],
+)
 def test_a_rendezvous_that_says_something_else_is_refused(layout: ChainLayout, text: str) -> None:
     (layout.run_dir / "storage").write_text(text, encoding="latin-1")
     with pytest.raises(ConfigError, match="does not say where the storage node is"):
@@ -106,3 +119,21 @@ def test_a_first_line_that_says_not_where_to_listen_is_refused() -> None:
     for bad in wrong:
         with pytest.raises(PeerError):
             site.Site.from_line(good | bad)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"chain": "zz"},
+        {"token": None},
+        {"authority": "00"},
+        {"credentials": 5},
+        {"credentials": {"key": "x"}},
+        {"credentials": {"certificate": "x", "key": "y", "authority": "z"}},
+    ],
+)
+def test_a_token_that_was_edited_is_refused(layout: ChainLayout, launch: Launch, change: dict[str, object]) -> None:
+    meeting, path = published(layout, launch, range(2, 3)), site.token_file(layout, 2)
+    path.write_bytes(wire.encoded(wire.decoded(path.read_bytes()) | change))
+    with pytest.raises(ConfigError, match="is not a join token"):
+        site.ticket_for(path, 2, meeting)

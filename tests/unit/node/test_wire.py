@@ -25,7 +25,16 @@ def test_a_join_survives_the_wire() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"token": "zz"}, {"key": "00"}, {"binding": "00"}, {"certificate": "00"}, {"slot": -1}, {"host": 5}],
+    [
+        {"token": "zz"},
+        {"key": "00"},
+        {"binding": "00"},
+        {"certificate": "00"},
+        {"slot": -1},
+        {"host": 5},
+        {"host": ""},  # could not be recorded: the storage node ended over it
+        {"host": "\ud800"},
+    ],
 )
 def test_a_malformed_join_is_the_peers_fault(change: dict[str, object]) -> None:
     authority, token = signing_key(1, "a"), signing_key(1, "t")
@@ -46,7 +55,9 @@ def test_what_is_no_object_is_refused(payload: bytes) -> None:
 def test_addresses_and_queries_are_checked() -> None:
     assert wire.address({"a": ["127.0.0.1", 5]}, "a") == ("127.0.0.1", 5)
     assert wire.address({"a": ["fe80::1", 65_535]}, "a") == ("fe80::1", 65_535)
-    for wrong in (["127.0.0.1"], ["a\0b", 5], ["localhost", 5], ["127.0.0.1", 0], ["127.0.0.1", 65_536], "127.0.0.1:5"):
+    strange = ["127.0.0.1"], ["a\0b", 5], ["localhost", 5], ["127.0.0.1", 0], ["127.0.0.1", 65_536], "127.0.0.1:5"
+    scoped = ["fe80::1%eth0", 5], ["fe80::1%" + "a" * 300, 5], ["fe80::1%\ud800", 5]  # what dials these raises anything
+    for wrong in (*strange, *scoped, ["127.0.0.1", True]):
         with pytest.raises(PeerError, match="not an address"):  # others would dial it
             wire.address({"a": wrong}, "a")
     asked = [(bytes([n]) * 16, bytes([n]) * 32) for n in range(3)]
