@@ -23,6 +23,8 @@ Ports = tuple[int, int]
 """First and last port to choose from; (0, 0): the system chooses."""
 Serve = Callable[[TlsChannel], Awaitable[None]]
 LOOPBACK = "127.0.0.1"
+_BY_THE_CLOCK = {9, 10}
+"""OpenSSL's codes of certificates that are not valid yet, or no longer."""
 
 
 class Listener:
@@ -135,7 +137,7 @@ class Listener:
         except TimeoutError:
             self._note(f"{who} did not say who it is within {limits.HELLO_TIMEOUT_S:g} s")
         except OSError as error:  # ssl.SSLError is one
-            self._note(f"{who} was dropped in the handshake: {error}")
+            self._note(f"{who} was dropped in the handshake: {_reason(error)}")
             error.with_traceback(None)  # asyncio's frames hold the error: a cycle with all buffers of the connection
 
 
@@ -174,7 +176,7 @@ async def keep_connected(
                 ssl_shutdown_timeout=limits.CLOSE_TIMEOUT_S,
             )
         except OSError as error:  # ssl.SSLError is one
-            note(f"cannot reach {name} at {address[0]}:{address[1]}: {error}")
+            note(f"cannot reach {name} at {address[0]}:{address[1]}: {_reason(error)}")
         else:
             started = asyncio.get_running_loop().time()
             await _run(reader, writer, serve, note)
@@ -182,6 +184,12 @@ async def keep_connected(
                 pause_s = limits.RECONNECT_S
         await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
         pause_s = min(2 * pause_s, limits.RECONNECT_S_MAX)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _BY_THE_CLOCK:
+        return f"{error.verify_message}; certificates are of this run: compare the clocks of the two hosts"
+    return str(error)
 
 
 async def _run(

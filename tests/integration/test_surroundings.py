@@ -125,3 +125,47 @@ def in_namespace(options: str, prepared: str, chain: Path) -> subprocess.Complet
     arguments = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
     return subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=ROOT)
 
+
+
+FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
+needs_faketime = pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed")
+
+
+def wrong_clock(days: int) -> dict[str, str]:
+    """The environment of a process whose wall clock is off by so much; what measures durations is right."""
+    off = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{days:+}d", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    return os.environ | off | {"DONT_FAKE_MONOTONIC": "1", "PYTHONPATH": str(ROOT)}
+
+
+@needs_faketime
+@pytest.mark.parametrize("days", [366, -366])
+def test_a_clock_that_is_a_year_off_changes_times_and_nothing_else(tmp_path: Path, days: int) -> None:
+    """Before and after a run with the right clock: order and validity do not come from clocks. Spec: SAFE-1, HOOK-1."""
+    (tmp_path / "in").write_text("x")
+    command = [*PROGRAM, "run", "-i", "in", "-o", "out", "--", "sh", "-c", "cp in out; exit 7"]
+    right = os.environ | {"PYTHONPATH": str(ROOT)}
+    for environment in (right, wrong_clock(days), right):
+        run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert run.returncode == 7, run.stderr
+        assert "0 POET, 0 spool" in run.stderr
+    assert_verifies(tmp_path / ".scichain")
+
+
+@needs_faketime
+def test_an_agent_with_a_wrong_clock_is_told_to_compare_clocks(tmp_path: Path) -> None:
+    from scichain_wf.client.service import Others
+
+    with start(tmp_path / "chain", 1, others=Others(1)) as service:
+        command = [*PROGRAM, "node", "--chain", str(tmp_path / "chain"), "--slot", "2"]
+        pipe = subprocess.PIPE
+        agent = subprocess.Popen(command, env=wrong_clock(-366), stdout=pipe, stderr=subprocess.STDOUT, text=True)
+        try:
+            assert agent.stdout is not None
+            lines = iter(agent.stdout.readline, "")
+            assert any("compare the clocks of the two hosts" in line for line in lines)
+        finally:
+            agent.terminate()
+            agent.communicate(timeout=60)
+        records = Records(service.chain)
+        emit(service, records.tasks(3))
+        service.flush(records.run)
