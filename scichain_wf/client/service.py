@@ -98,6 +98,7 @@ class Service:
         self.notes: list[str] = []
         self._flushes = 0
         self._failure: ScichainError | None = None
+        self._is_ready = False
 
     def flush(
         self, run: bytes, *, timeout_s: float = 30.0, progress: Callable[[int, int], None] | None = None
@@ -119,7 +120,7 @@ class Service:
             self._ask_flush(run, deadline)
             while True:
                 answer = self._answer(deadline + limits.ANSWER_GRACE_S)
-                restarted = "ready" in answer
+                restarted = "ready" in answer and self._is_ready
                 self._take(answer)
                 if self._failure is not None:
                     raise self._waiting(self._failure)
@@ -194,12 +195,12 @@ class Service:
         self.poll()
         return self._lines.wait(timeout_s) is not None
 
-    def begin(self, wanted: dict[str, object], timeout_s: float) -> None:
-        """Say what is wanted, if anything, and wait until the service is ready (part of `start` and `join`)."""
+    def begin(self, wanted: dict[str, object], timeout_s: float, *, wait: bool = True) -> None:
+        """Say what is wanted, if anything, and wait until records are taken, or (`wait`) until the service is ready."""
         try:
             if wanted:
                 self._say(wanted)
-            while not self.chain:
+            while not (self._is_ready if wait else self.chain):
                 self._take(self._answer(time.monotonic() + timeout_s))
                 if self._failure is not None:
                     raise self._failure
@@ -220,13 +221,13 @@ class Service:
 
     def _take(self, answer: dict[str, object]) -> None:
         """Remember what is said of the service itself; a line with a flush's number is for that flush."""
-        if "ready" in answer:
-            ready = cast("dict[str, object]", answer["ready"])
-            self.chain = bytes.fromhex(cast("str", ready["chain"]))
-            self.outboxes = [Path(path) for path in cast("list[str]", ready["outboxes"])]
-            self.spool = Path(cast("str", ready["spool"]))
-            self.notes = cast("list[str]", ready["notes"])
-            answer = ready
+        self._is_ready |= "ready" in answer
+        answer = cast("dict[str, dict[str, object]]", answer).get("opened" if "opened" in answer else "ready", answer)
+        if "chain" in answer:
+            self.chain = bytes.fromhex(cast("str", answer["chain"]))
+            self.outboxes = [Path(path) for path in cast("list[str]", answer["outboxes"])]
+            self.spool = Path(cast("str", answer["spool"]))
+            self.notes = cast("list[str]", answer["notes"])
         if "pids" in answer:
             self.pids = cast("dict[str, int]", answer["pids"])
         if "error" in answer and "flush" not in answer:
@@ -288,6 +289,7 @@ def start(
     lease_s: float = limits.WRITER_LEASE_S,
     others: Others = Others(),
     metrics_dir: Path | None = None,
+    wait: bool = True,
 ) -> Service:
     """Start a storage node and `nodes` agents on the chain in `chain_dir`, making the chain if there is none.
 
@@ -298,6 +300,8 @@ def start(
         lease_s: the storage node's lease; see `node.writers`.
         others: agents that it does not start itself.
         metrics_dir: where its processes leave their figures; by default in `run/metrics` of the chain.
+        wait: until its agents have joined. If not, it is returned as soon as the chain is found in order and hooks can
+            hand over records; what goes wrong after that, the flush tells.
 
     Raises:
         LedgerInUse: a service of this host has it, or is about to begin or to end: see `attend`.
@@ -320,7 +324,7 @@ def start(
     metrics = (metrics_dir or chain_dir / "run" / "metrics").absolute()
     place = {"listen": [others.host, *others.ports], "slots": others.slots, "metrics": str(metrics)}
     service = Service(ChildLines(process), chain_dir)
-    service.begin({"role": "storage"} | wanted | place, timeout_s)
+    service.begin({"role": "storage"} | wanted | place, timeout_s, wait=wait)
     return service
 
 
@@ -370,7 +374,7 @@ def attend(chain_dir: Path, nodes: int = 1, metrics_dir: Path | None = None) -> 
         if joined is not None:
             return joined
         try:
-            return start(chain_dir, nodes, metrics_dir=metrics_dir)
+            return start(chain_dir, nodes, metrics_dir=metrics_dir, wait=False)
         except LedgerInUse:
             if time.monotonic() > deadline:
                 raise

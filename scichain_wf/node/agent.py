@@ -21,7 +21,7 @@ from scichain_wf.consensus.timing import Timing
 from scichain_wf.crypto.signing import SigningKey, VerifyKey
 from scichain_wf.errors import ConfigError, DecodeError, PeerError, VerificationError
 from scichain_wf.ledger.prepared import prepared
-from scichain_wf.node import process, shm, wire
+from scichain_wf.node import control, process, shm, wire
 from scichain_wf.node.figures import agent_metrics
 from scichain_wf.node.intake import Intake
 from scichain_wf.node.log import Log
@@ -130,7 +130,7 @@ class AgentNode:
 
     async def _wait_for_end(self) -> None:
         """The storage node holds the other end of standard input: when it is gone there is nothing left to do."""
-        async for _ in process.lines():
+        async for _ in control.lines():
             pass
         self._stop.set()
 

@@ -11,7 +11,6 @@ and keeps the pipes of the engine open meanwhile.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import mmap
 import os
@@ -74,6 +73,8 @@ class Child:
 
     async def watch(self, died: Callable[[Child, int], None]) -> None:
         """Wait for the child's end, reap it, and say how it ended (a negative signal or an exit code)."""
+        import asyncio  # the first child is there before anything else is imported
+
         reader = asyncio.StreamReader()
         output = os.fdopen(self._output, "rb", buffering=0)
         self._output = -1

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from scichain_wf import keystore
 from scichain_wf.consensus import membership
 from scichain_wf.node import chain as chains
-from scichain_wf.transport import tls
 
 if TYPE_CHECKING:
     from scichain_wf.crypto.signing import SigningKey
@@ -47,6 +46,8 @@ class Launch:
 
     def ticket(self, slot: int, run: RunAuthority) -> dict[str, object]:
         """Who the agent of a slot is, and the secrets that prove it."""
+        from scichain_wf.transport import tls  # not for `Launch.of`, which a start waits for
+
         generation = self.stated.generation
         token = membership.issue_token(self.authority, self.chain, generation, slot, keystore.generate())
         own = run.issue(tls.slot_name(slot))

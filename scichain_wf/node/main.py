@@ -2,13 +2,13 @@
 
 The first line of a storage node: {"role": "storage", "chain_dir": ..., "nodes": k, "engine_pid": ..., "lease_s": ...,
 "listen": [host, first port, last port], "slots": agents that others start, "metrics": directory}.
-The process that reads it stays the supervisor: it imports what everybody needs and forks the storage process, which
-forks the agents before it has anything that must not be shared.
+The process that reads it stays the supervisor: it forks the storage process, which sees to it that hooks can hand
+over records (`opening`: a workflow waits for that), imports everything, and forks the agents before it has anything
+that must not be shared.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +35,8 @@ def main() -> int:
 
 def _agent(line: dict[str, object]) -> int:
     process.protect(f"scichain-slot-{line.get('slot')}")
+    import asyncio
+
     from scichain_wf.node.agent import AgentNode
 
     async def run() -> None:
@@ -47,14 +49,13 @@ def _agent(line: dict[str, object]) -> int:
 def _storage(line: dict[str, object]) -> int:
     process.protect("scichain-super")
     from scichain_wf.ledger.layout import ChainLayout
-    from scichain_wf.node import agent, chain, children, site, storage_node, writers
+    from scichain_wf.node import chain, children, opening, wire, writers
 
-    del agent  # imported so that the children need not
     layout = ChainLayout(Path(str(line.get("chain_dir"))))
     nodes, engine_pid, lease_s = line.get("nodes"), line.get("engine_pid"), line.get("lease_s")
     if type(nodes) is not int or type(engine_pid) is not int or type(lease_s) is not float:
         raise PeerError("the first line is malformed")
-    place = site.Site.from_line(line)
+    slots = nodes + wire.integer(line, "slots")
     engine = process.parent_handle(engine_pid)
 
     def run(works: Callable[[], None]) -> int:
@@ -62,10 +63,18 @@ def _storage(line: dict[str, object]) -> int:
         chain.prepare(layout)
         with writers.claimed(layout, lease_s, _waiting) as writer:
             chain.take_over(layout, writer, _waiting)
+            left = opening.opened(layout, writer, nodes, slots)
+            with writer.beating(lambda _: None):
+                import asyncio
+
+                from scichain_wf.node import agent, site, storage_node
+
+                del agent  # imported so that its processes need not
+                place = site.Site.from_line(line)
             agents = [children.Child.forked(slot, main) for slot in range(1, nodes + 1)]
 
             async def serve() -> int:
-                return await storage_node.StorageNode(layout, writer, agents, place, engine, works).run()
+                return await storage_node.StorageNode(layout, writer, agents, place, engine, works, left).run()
 
             try:
                 return asyncio.run(serve())

@@ -15,7 +15,7 @@ from scichain_wf import limits
 from scichain_wf.client.outbox import SERVICE
 from scichain_wf.crypto.hashing import DIGEST_BYTES
 from scichain_wf.errors import PeerError
-from scichain_wf.node import process, shm, summary, wire
+from scichain_wf.node import control, shm, summary, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,8 +56,8 @@ class Runs:
     ) -> None:
         self._handle, self._flusher, self._prepare = handle, flusher, prepare
         self._read, self._end, self._tasks, self._room, self._log = read, end, tasks, room, log
-        self._first = process.Replies()
-        self._present: list[process.Replies] = [self._first]
+        self._first = control.Replies()
+        self._present: list[control.Replies] = [self._first]
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
@@ -75,7 +75,7 @@ class Runs:
         shm.make(directory, shm.CHAIN_LEVELS)
         self._path, self._ready = directory / SERVICE, ready
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: process.Visitor(self._came), os.fspath(self._path))
+        self._server = await loop.create_unix_server(lambda: control.Visitor(self._came), os.fspath(self._path))
 
     def dismiss(self) -> None:
         """Nobody can join any more: who comes now starts a service, and waits for the end of this one."""
@@ -94,7 +94,7 @@ class Runs:
         self.say({"ended": code, "why": why})
         await asyncio.gather(*(replies.close() for replies in self._present))
 
-    def _came(self, visitor: process.Visitor) -> None:
+    def _came(self, visitor: control.Visitor) -> None:
         if self._server is None:  # too late: it is to look again
             visitor.abort()
         else:
@@ -106,13 +106,13 @@ class Runs:
         self._left(self._first)
 
     async def _watch_first(self) -> None:
-        await process.end_of(self._handle)
+        await control.end_of(self._handle)
         self._left(self._first)
 
-    async def _serve_visitor(self, visitor: process.Visitor) -> None:
+    async def _serve_visitor(self, visitor: control.Visitor) -> None:
         self._log.info("a run joined", runs=len(self._present))
         visitor.say({"ready": self._ready()})
-        gone = asyncio.ensure_future(process.end_of(visitor.handle))
+        gone = asyncio.ensure_future(control.end_of(visitor.handle))
         served = asyncio.ensure_future(self._answer(visitor, visitor.reader))
         try:
             await asyncio.wait((gone, served), return_when=asyncio.FIRST_COMPLETED)
@@ -126,7 +126,7 @@ class Runs:
         if isinstance(error, Exception) and not isinstance(error, PeerError):  # that is: not what it said
             raise error
 
-    def _left(self, who: process.Replies) -> None:
+    def _left(self, who: control.Replies) -> None:
         """The last one hears how the service ended; all others that it goes on."""
         if who not in self._present:
             return
@@ -138,8 +138,8 @@ class Runs:
         self._present.remove(who)
         self._log.info("a run left", runs=len(self._present))
 
-    async def _answer(self, replies: process.Replies, reader: asyncio.StreamReader | None) -> None:
-        async for command in process.lines(reader):
+    async def _answer(self, replies: control.Replies, reader: asyncio.StreamReader | None) -> None:
+        async for command in control.lines(reader):
             if "end" in command:
                 return
             if "flush" in command:
@@ -165,7 +165,7 @@ class Runs:
         else:
             replies.say({"committed": True})
 
-    async def _flush(self, replies: process.Replies, request: dict[str, object]) -> None:
+    async def _flush(self, replies: control.Replies, request: dict[str, object]) -> None:
         try:
             run, number = wire.raw(request, "run", _KEY_BYTES), wire.integer(request, "number")
             timeout_s = min(wire.integer(request, "timeout_ms") / 1_000, limits.FLUSH_TIMEOUT_S_MAX)

@@ -1,6 +1,7 @@
 """The storage node: the single writer of a chain, and in the embedded default the parent of its agents.
 
     start: open the chain, make the run's certificates, state the membership, let agents join, answer `ready`
+           (hooks can hand over records before: `opening`)
     serve: certificates in, links out (`consensus.storage` decides, `commits` makes it durable); an agent that died is
            started again and joins under a new key
     end:   drain the agents, close the store, remove what is on tmpfs
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from scichain_wf import limits
@@ -71,6 +73,7 @@ class StorageNode:
         site: where it listens, and for whom else.
         engine: tells the end of the process that this is for; see `process.parent_handle`.
         works: called once it is ready.
+        adopted: outboxes of runs before this one, for one of its agents.
 
     Raises:
         LedgerError, LedgerCorrupt, VerificationError, ConfigError: the chain cannot be opened; nothing was written.
@@ -84,9 +87,10 @@ class StorageNode:
         site: Site,
         engine: int | None,
         works: Callable[[], None],
+        adopted: list[Path],
     ) -> None:
         self._log = Log("storage")
-        self._layout, self._writer, self._works = layout, writer, works
+        self._layout, self._writer, self._works, self._adopted = layout, writer, works, adopted
         self._site, slots = site, len(children) + site.slots
         self._store = chains.opened(layout, writer.number, slots, Settings())
         try:
@@ -159,13 +163,9 @@ class StorageNode:
         place = self._site.host, self._site.ports
         address = await listener.start(*place)
         count = len(self._crew.all_slots)
-        if count:
-            shm.try_out(self._chain)
-        # What lies about here is for an agent of this host: one of this node's, if it has any.
-        adopted = shm.leftovers(self._chain, ended=self._writer.in_place) if count else []
         ticket, figures = partial(self._launch.ticket, run=authority), self._site.metrics
         self._crew.start(
-            lambda slot, adopt: agent_line(ticket(slot), self._layout, address, *place, figures, adopt), adopted
+            lambda slot, adopt: agent_line(ticket(slot), self._layout, address, *place, figures, adopt), self._adopted
         )
         await self._until(lambda: len(self._members.all) == count, "join", limits.START_TIMEOUT_S)
         async with self._appending:
