@@ -362,7 +362,7 @@ def _connected(chain_dir: Path) -> SocketLines | None:
         return None
 
 
-def attend(chain_dir: Path, nodes: int = 1, metrics_dir: Path | None = None) -> Service:
+def attend(chain_dir: Path, nodes: int = 1, metrics_dir: Path | None = None, *, wait: bool = True) -> Service:
     """Join the service that runs on this chain, or start one; wait for one that is just starting or ending.
 
     Raises:
@@ -374,7 +374,7 @@ def attend(chain_dir: Path, nodes: int = 1, metrics_dir: Path | None = None) -> 
         if joined is not None:
             return joined
         try:
-            return start(chain_dir, nodes, metrics_dir=metrics_dir, wait=False)
+            return start(chain_dir, nodes, metrics_dir=metrics_dir, wait=wait)
         except LedgerInUse:
             if time.monotonic() > deadline:
                 raise

@@ -135,7 +135,7 @@ class RunSession:
 
         run = new_run_id()
         try:
-            running = service.attend(plan.chain_dir, plan.nodes, plan.metrics_dir)
+            running = service.attend(plan.chain_dir, plan.nodes, plan.metrics_dir, wait=False)
         except (LedgerError, PeerError) as refusal:
             if not may_spool or isinstance(refusal, LedgerCorrupt):
                 raise

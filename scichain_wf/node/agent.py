@@ -326,6 +326,9 @@ class AgentNode:
         if self._core.is_member and not self._has_joined:
             self._has_joined = True
             process.reply({"joined": self.slot})
+            self._loop.call_later(limits.MESH_TIMEOUT_S, self._pump.begin)
+        if self._core.is_member and 2 * (len(self._peers.connected) + 1) > self._core.slots:
+            self._pump.begin()  # a majority could certify: what is proposed before would wait for its deadline
         if not self._is_ready and self._core.is_member and len(self._peers.connected) == self._core.slots - 1:
             self._is_ready = self._to_storage(wire.Kind.READY, wire.encoded({"slot": self.slot}))
         if self._pump.flush_number is not None and self._status_timer is None:

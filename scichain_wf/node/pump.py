@@ -68,9 +68,10 @@ class Pump:
         self._spool_more = False
         self._asked = False
         self._flush: _Flush | None = None
+        self._begun = False
 
     def open(self, spool: Path | None, adopted: list[Path]) -> None:
-        """Make the outbox and listen for its bell; take over what is adopted."""
+        """Make the outbox and listen for its bell; take over what is adopted. Nothing is read before `begin`."""
         self._loop = asyncio.get_running_loop()
         shm.make(self._directory)
         bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -85,7 +86,12 @@ class Pump:
             self.intake.sources.append(self._spool)
         for directory in adopted:
             self.adopt(directory)
-        self.look()
+
+    def begin(self) -> None:
+        """Read from here on: there are enough agents to certify it, or enough time went by."""
+        if not self._begun:
+            self._begun = True
+            self.look()
 
     def adopt(self, directory: Path) -> None:
         """Take over the outbox of an agent that is gone."""
@@ -98,8 +104,8 @@ class Pump:
         self._log.info("outbox taken over", directory=directory)
 
     def flush(self, number: int, *, drain: bool) -> None:
-        """Begin flush `number`."""
-        self._flush = _Flush(number, drain)
+        """Begin flush `number`, and to read."""
+        self._flush, self._begun = _Flush(number, drain), True
         if drain and self._own is not None and self._own.directory == self._directory:
             self._own.moved(shm.set_aside(self._directory))
             self._close_bell()  # before it is read for the last time: who is not heard any more looks where it is
@@ -120,6 +126,8 @@ class Pump:
 
     def look(self) -> None:
         """Read whatever is new now."""
+        if not self._begun:
+            return
         now = self._loop.time()
         self._looked = now
         more = False

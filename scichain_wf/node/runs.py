@@ -147,7 +147,7 @@ class Runs:
             if "await" in command:
                 await self._await(replies, cast("dict[str, object]", command["await"]))
 
-    async def _await(self, replies: process.Replies, request: dict[str, object]) -> None:
+    async def _await(self, replies: control.Replies, request: dict[str, object]) -> None:
         """Say when a transaction is committed, or that it is not in time."""
         try:
             key, identity = wire.raw(request, "key", _KEY_BYTES), wire.raw(request, "id", DIGEST_BYTES)

@@ -69,7 +69,11 @@ def try_out(chain: bytes) -> None:
     except SubmissionError as error:
         why = str(error).partition(": ")[2]
         raise PeerError(f"no agent can work on this host: {why} (`scichain-wf doctor` tells what helps)") from None
-    trial.rmdir()
+    finally:
+        try:
+            trial.rmdir()
+        except OSError:
+            pass  # it was not made
 
 
 def free_bytes(directory: Path) -> int:

@@ -228,7 +228,7 @@ def test_end_of_a_run_whose_service_is_frozen_is_not_waited_for(chain: Path, tmp
     """Spec: HOOK-1."""
     plan = RunPlan(Engine("test", "1"), tmp_path, chain, flush_timeout_s=1.0)
     session = RunSession.start(plan, may_spool=False)
-    with joined(chain) as other:
+    with service.attend(chain) as other:  # when it can be joined: its start does not wait for its agents
         pids = other.pids
     os.kill(pids["storage"], signal.SIGSTOP)
     try:

@@ -76,7 +76,7 @@ def install(monkeypatch: pytest.MonkeyPatch, start: Callable[..., object]) -> No
     from scichain_wf import client
 
     module = types.ModuleType("scichain_wf.client.service")
-    module.__dict__["attend"] = start
+    module.__dict__["attend"] = lambda *arguments, **_: start(*arguments)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(client, "service", module, raising=False)
 

@@ -68,3 +68,29 @@ def test_a_big_spool_is_taken_in_without_waiting_between_looks(
         pump.close()
 
     asyncio.run(asyncio.wait_for(flush(), 60))
+
+
+def test_nothing_is_read_before_there_is_somebody_to_certify_it(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = ChainBuilder()
+    directory = outbox_directory(build.chain, 1, short_path)
+    monkeypatch.setattr("scichain_wf.node.pump.outbox_directory", lambda *_: directory)
+    record = build.task("t")
+    taken: list[Item] = []
+
+    async def wait() -> None:
+        pump = Pump(
+            build.chain, 1, Intake(build.chain, short_path / "refused", Log("test")), taken.extend, lambda _: True,
+            Log("test"),
+        )  # fmt: skip
+        pump.open(None, [])
+        OutboxWriter(directory).append(record.encode())
+        pump.look()
+        assert taken == []
+        pump.begin()
+        pump.begin()
+        assert [item.id for item in taken] == [record.id]
+        pump.close()
+
+    asyncio.run(wait())
