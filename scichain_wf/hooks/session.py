@@ -43,7 +43,6 @@ from scichain_wf.hooks.naming import Naming
 from scichain_wf.hooks.recorder import Delivery, Recorder, new_run_id
 from scichain_wf.hooks.records import Engine, run_end_body, run_start_body
 from scichain_wf.hooks.redaction import USUAL, Redaction
-from scichain_wf.model import manifest
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.canonical import JsonObject
 
@@ -167,6 +166,8 @@ class RunSession:
         missing = self._missing(expected, alone)
         body = run_end_body(status, time.time_ns() // 1_000, tasks, intents, tally, missing)
         if self._author_key is not None:
+            from scichain_wf.model import manifest  # signing takes long to import, and few have a key
+
             body = manifest.sign(self._author_key, recorder.chain, recorder.run, body)
         recorder.emit(Kind.RUN_END, body)
         if self._service is None:
