@@ -14,13 +14,44 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import IO, Final, Self, cast
 
 from scichain_wf import limits
 from scichain_wf.errors import EXIT_INCOMPLETE, PeerError
 
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A chain's directory, told from a copy of it: another process may have it under another path."""
+
+    path: str
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The one at `path`."""
+        status = path.stat()
+        return cls(os.path.realpath(path), status.st_dev, status.st_ino)
+
+    def value(self) -> list[str | int]:
+        """As a line says it."""
+        return [self.path, self.device, self.inode]
+
+    def is_same(self, other: Directory) -> bool:
+        """Whether both are one; some file systems give a file another number now and then."""
+        return self.path == other.path or (self.device, self.inode) == (other.device, other.inode)
+
+
+def is_readable(descriptor: int, timeout_s: float) -> bool:
+    """Wait until there is something to read, or its end; whether there was. Engines have more files than `select`."""
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    return bool(waiting.poll(1_000 * timeout_s))
 
 
 class Lines:
@@ -39,7 +70,7 @@ class Lines:
     def answer(self, deadline: float) -> dict[str, object] | None:
         """The next line, None at the end; TimeoutError if there is none before `deadline` (monotonic)."""
         while b"\n" not in self._buffer:
-            if not select.select([self._incoming], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not is_readable(self._incoming, max(0.0, deadline - time.monotonic())):
                 raise TimeoutError
             chunk = b""
             with suppress(ConnectionError):  # a socket's way to say that its process is gone
@@ -49,9 +80,10 @@ class Lines:
             self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
         try:
-            return cast("dict[str, object]", json.loads(line))
+            said = json.loads(line)
         except ValueError:
-            return {}  # what a process said when it was killed
+            said = None  # what a process said when it was killed
+        return said if type(said) is dict else {}
 
 
 class ChildLines(Lines):
@@ -120,7 +152,7 @@ class SocketLines(Lines):
 
     def wait(self, timeout_s: float) -> int | None:
         """Once its process has ended, which it says how if it ends well: EXIT_INCOMPLETE; None if not in time."""
-        if self._process >= 0 and not select.select([self._process], [], [], timeout_s)[0]:
+        if self._process >= 0 and not is_readable(self._process, timeout_s):
             return None
         return EXIT_INCOMPLETE
 

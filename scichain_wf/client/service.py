@@ -27,7 +27,7 @@ from typing import Self, cast
 
 from scichain_wf import errors, limits
 from scichain_wf.client import kept
-from scichain_wf.client.lines import ChildLines, SocketLines
+from scichain_wf.client.lines import ChildLines, Directory, SocketLines
 from scichain_wf.client.outbox import SERVICE, outbox_directory
 from scichain_wf.client.spawn import log_file, spawned
 from scichain_wf.client.trustroot import read_trust_root
@@ -99,6 +99,7 @@ class Service:
         self._flushes = 0
         self._failure: ScichainError | None = None
         self._is_ready = False
+        self._serves: Directory | None = None
 
     def flush(
         self, run: bytes, *, timeout_s: float = 30.0, progress: Callable[[int, int], None] | None = None
@@ -214,6 +215,16 @@ class Service:
             self._lines.end()
             raise
 
+    def refuse_copy(self) -> None:
+        """Leave, and raise `UsageError`, if it serves another directory of the same chain (part of `join`)."""
+        if self._serves is None or self._serves.is_same(Directory.of(self._chain_dir)):
+            return
+        self._lines.end()
+        raise UsageError(
+            f"{self._chain_dir} and {self._serves.path} are copies of one chain, and a run records on the latter: "
+            "records would end up there. Wait for its end, or choose another --chain"
+        )
+
     def _catch_up(self) -> None:
         with suppress(PeerError):  # nothing more, or its end: the next flush tells
             while True:
@@ -228,6 +239,8 @@ class Service:
             self.outboxes = [Path(path) for path in cast("list[str]", answer["outboxes"])]
             self.spool = Path(cast("str", answer["spool"]))
             self.notes = cast("list[str]", answer["notes"])
+        if "directory" in answer:
+            self._serves = Directory(*cast("tuple[str, int, int]", answer["directory"]))
         if "pids" in answer:
             self.pids = cast("dict[str, int]", answer["pids"])
         if "error" in answer and "flush" not in answer:
@@ -333,6 +346,7 @@ def join(chain_dir: Path) -> Service | None:
 
     Raises:
         PeerError: there is one, and it does not answer, or is another user's.
+        UsageError: it has a copy of this chain, or what this is a copy of.
     """
     lines = _connected(chain_dir)
     if lines is None:
@@ -344,6 +358,7 @@ def join(chain_dir: Path) -> Service | None:
         if service.is_lost:
             return None  # it was just ending
         raise
+    service.refuse_copy()
     return service
 
 

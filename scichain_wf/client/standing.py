@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
 import sys
@@ -21,6 +20,7 @@ from typing import NoReturn
 
 from scichain_wf import errors, limits
 from scichain_wf.client import service
+from scichain_wf.client.lines import is_readable
 from scichain_wf.client.service import Service
 from scichain_wf.errors import LedgerError, PeerError, ScichainError
 
@@ -67,7 +67,9 @@ def find(chain_dir: Path) -> Keeper | None:
         with path.open("rb") as file:
             value = json.loads(file.read(limits.CONTROL_LINE_BYTES_MAX))
         keeper = Keeper(**value)
-        if not (type(keeper.pid) is type(keeper.started) is int and keeper.pid > 1):
+        wanted = {"pid": int, "started": int, "nodes": int}
+        wrong = any(type(known) is not wanted.get(name, str) for name, known in asdict(keeper).items())
+        if wrong or keeper.pid < 2:
             raise ValueError(value)
     except FileNotFoundError:
         return None
@@ -136,7 +138,7 @@ def _end(keeper: Keeper) -> None:
         if not keeper.is_alive:  # looked at again: now the number cannot become another process's
             return
         signal.pidfd_send_signal(process, signal.SIGTERM)
-        if not select.select([process], [], [], limits.STANDING_END_TIMEOUT_S)[0]:
+        if not is_readable(process, limits.STANDING_END_TIMEOUT_S):
             raise PeerError(f"process {keeper.pid} does not end: see run/storage.log, then `kill {keeper.pid}`")
     finally:
         os.close(process)

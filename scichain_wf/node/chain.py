@@ -107,8 +107,7 @@ def opened(layout: ChainLayout, writer: int, slots: int, settings: Settings) -> 
     """The chain's store; a new chain if the directory has none. To be called by writer epoch `writer` when it holds.
 
     Raises:
-        LedgerError, LedgerCorrupt: it cannot be opened, or contradicts its trust root or checkpoint.
-        VerificationError: it is older than a checkpoint of it.
+        LedgerError, LedgerCorrupt: it cannot be opened, or contradicts its trust root.
         ConfigError: its keys cannot be used.
     """
     if not layout.ledgers.exists():
@@ -121,14 +120,37 @@ def opened(layout: ChainLayout, writer: int, slots: int, settings: Settings) -> 
             text = f"{_TRUST_ROOT}{digest_text(view.chain_id)}\n"
             if not layout.trust_root.exists():
                 replace_file(layout.trust_root, text, durable=True)
-            elif layout.trust_root.read_text() != text:
+            elif layout.trust_root.read_bytes() != text.encode():
                 raise LedgerCorrupt(f"{layout.trust_root} names another chain than the ledger beside it")
-            if layout.checkpoint.exists():
-                _check(view, Checkpoint.parse(layout.checkpoint.read_bytes()), layout.checkpoint)
     except BaseException:
         store.close()
         raise
     return store
+
+
+def check_notes(store: ChainStore, layout: ChainLayout) -> list[str]:
+    """Hold the chain against the checkpoints of it that are here, beside it and kept elsewhere (Spec: SAFE-7).
+
+    Returns:
+        Why that could not be done with one or the other, in words for the user.
+
+    Raises:
+        VerificationError: this chain does not continue one of them.
+    """
+    return [doubt for doubt in (_check_published(store, layout.checkpoint), check_kept(store)) if doubt]
+
+
+def _check_published(store: ChainStore, path: Path) -> str:
+    """As `check_kept`; a crash of the machine may have cut it short, since nobody waits until it is on disk."""
+    with store.view() as view:
+        try:
+            note = Checkpoint.parse(path.read_bytes())
+        except FileNotFoundError:
+            return ""
+        except (OSError, DecodeError) as error:
+            return f"{path} cannot be used ({error}): a rollback would not be noticed by it"
+        _check(view, note, path)
+    return ""
 
 
 def check_kept(store: ChainStore) -> str:
@@ -179,7 +201,9 @@ def _key(path: Path) -> SigningKey:
 def _check(view: ChainView, checkpoint: Checkpoint, path: Path) -> None:
     """A checkpoint that was written once must be of a prefix of this ledger (Spec: SAFE-7)."""
     size = checkpoint.size
-    if checkpoint.chain != view.chain_id or size > view.size or view.root(size) != checkpoint.root:
+    if checkpoint.chain != view.chain_id:
+        raise VerificationError(f"{path} is of another chain: put back the one of this chain, or move it away")
+    if size > view.size or view.root(size) != checkpoint.root:
         raise VerificationError(
             f"{path} (of {size} links) is not of this ledger (of {view.size} links): the ledger was rolled back or "
             "exchanged, and nothing is appended to it; put the newest copy of the chain back, or see what is lost: "
@@ -201,7 +225,12 @@ def _epoch(view: ChainView) -> Epoch:
 def replace_file(path: Path, text: str, *, durable: bool = False) -> None:
     """Write a small file by rename, so that a reader sees the old or the new one."""
     temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("w") as file:
+    try:
+        opened = temporary.open("x", encoding="utf-8")  # never through a link or into a pipe that somebody left there
+    except FileExistsError:
+        temporary.unlink()
+        opened = temporary.open("x", encoding="utf-8")
+    with opened as file:
         file.write(text)
         file.flush()
         if durable:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import select
 import signal
 import sys
 import time
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from typing import Final, NoReturn, Self
 
 from scichain_wf import limits
+from scichain_wf.client.lines import is_readable
 from scichain_wf.errors import EXIT_INCOMPLETE, PeerError
 from scichain_wf.node import process
 from scichain_wf.node.log import Log
@@ -93,7 +93,7 @@ class Child:
 
     def said(self, timeout_s: float) -> bytes | None:
         """What it wrote on its standard output within a time: b"" at its end, None for nothing."""
-        if not select.select([self._output], [], [], timeout_s)[0]:
+        if not is_readable(self._output, timeout_s):
             return None
         return os.read(self._output, limits.CONTROL_LINE_BYTES_MAX)
 

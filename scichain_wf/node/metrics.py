@@ -78,7 +78,8 @@ def counter(name: str, about: str, label: str, values: Mapping[str, int] | Mappi
 
 def labelled(label: str, values: Mapping[str, int] | Mapping[int, int]) -> list[Sample]:
     """A sample for each value of a label."""
-    return [Sample(number, {label: str(value)}) for value, number in values.items()]
+    # A copy: the store's thread counts meanwhile.
+    return [Sample(number, {label: str(value)}) for value, number in [*values.items()]]
 
 
 def text(metrics: Iterable[Metric], labels: Mapping[str, str]) -> str:

@@ -35,7 +35,7 @@ def opened(layout: ChainLayout, writer: Writer, nodes: int, slots: int) -> list[
         Outboxes that runs before this one left behind.
 
     Raises:
-        LedgerError, LedgerCorrupt, VerificationError, ConfigError: of `chain.opened`, `chain.check_kept` and `Launch`.
+        LedgerError, LedgerCorrupt, VerificationError, ConfigError: of `chain.opened`, `chain.check_notes` and `Launch`.
         SubmissionError: an outbox cannot be made.
     """
     # In a child, which takes the keys that it has seen with it: this process is still to be forked.
@@ -56,8 +56,8 @@ def opened(layout: ChainLayout, writer: Writer, nodes: int, slots: int) -> list[
 def _examined(layout: ChainLayout, writer: int, slots: int) -> tuple[bytes, list[str]]:
     """Chain id and notes for the user of a chain that a storage node can go on with."""
     with chains.opened(layout, writer, slots, Settings()) as store:
-        kept = chains.check_kept(store)
+        doubts = chains.check_notes(store, layout)
         with store.view() as view:
             chain = view.chain_id
         Launch.of(layout, chain, chains.current_epoch(store), slots)
-    return chain, [kept] if kept else []
+    return chain, doubts

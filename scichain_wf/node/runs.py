@@ -75,7 +75,11 @@ class Runs:
         shm.make(directory, shm.CHAIN_LEVELS)
         self._path, self._ready = directory / SERVICE, ready
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: control.Visitor(self._came), os.fspath(self._path))
+        try:
+            self._path.unlink(missing_ok=True)  # of a service that was killed, or nothing that anybody needs
+            self._server = await loop.create_unix_server(lambda: control.Visitor(self._came), os.fspath(self._path))
+        except OSError as error:
+            raise PeerError(f"{self._path}: runs cannot join there ({error.strerror}): remove it") from None
 
     def dismiss(self) -> None:
         """Nobody can join any more: who comes now starts a service, and waits for the end of this one."""

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from scichain_wf import limits
+from scichain_wf.client.lines import Directory
 from scichain_wf.client.outbox import outbox_directory
 from scichain_wf.consensus import events, messages, storage
 from scichain_wf.consensus.effects import Announce, Halt, Replay
@@ -94,7 +95,7 @@ class StorageNode:
         self._site, slots = site, len(children) + site.slots
         self._store = chains.opened(layout, writer.number, slots, Settings())
         try:
-            self._kept = chains.check_kept(self._store)
+            self._doubts = chains.check_notes(self._store, layout)
             with self._store.view() as view:
                 self._chain, size = view.chain_id, view.size
             self._epoch = chains.current_epoch(self._store)
@@ -181,8 +182,8 @@ class StorageNode:
         self._runs.say({"ready": self._ready()})
         self._works()
         self._log.info("ready", writer=self._writer.number, slots=count, height=self._members.size - 1)
-        if self._kept:
-            self._log.warning("rollback check", reason=self._kept)
+        for doubt in self._doubts:
+            self._log.warning("rollback check", reason=doubt)
 
     async def _begin_epoch(self, blocks: Callable[[ChainView], tuple[list[tuple[Block, int]], Epoch]]) -> None:
         """Append what `blocks` makes and let it be in force, with nothing appended in between."""
@@ -201,8 +202,8 @@ class StorageNode:
     def _ready(self) -> dict[str, object]:
         outboxes = [str(outbox_directory(self._chain, slot)) for slot in self._crew.all_slots]
         spool = str(self._layout.spool_new.parent)
-        notes = [self._kept] if self._kept else []
-        return {"chain": self._chain.hex(), "outboxes": outboxes, "spool": spool, "notes": notes} | self._pids()
+        place = {"directory": Directory.of(self._layout.root).value(), "spool": spool, "notes": self._doubts}
+        return {"chain": self._chain.hex(), "outboxes": outboxes} | place | self._pids()
 
     def _pids(self) -> dict[str, object]:
         agents = {tls.slot_name(slot): pid for slot, pid in self._crew.pids.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from scichain_wf.cli import run
 from scichain_wf.client import service
 from scichain_wf.client.outbox import outbox_directory
 from scichain_wf.client.service import Service
 from scichain_wf.client.trustroot import read_trust_root
-from scichain_wf.errors import PeerError
+from scichain_wf.errors import PeerError, UsageError
 from scichain_wf.hooks.records import Engine
 from scichain_wf.hooks.session import RunPlan, RunSession
 from scichain_wf.model.bodies import Kind
@@ -28,6 +30,7 @@ from tests.integration.service_kit import (
     assert_committed_once,
     assert_gone,
     assert_verifies,
+    committed,
     emit,
     is_alive,
     kill,
@@ -38,6 +41,7 @@ from tests.integration.service_kit import (
 ENGINE = """
 import sys
 from pathlib import Path
+from scichain_wf.cli import run
 from scichain_wf.client import service
 running = service.attend(Path(sys.argv[1]), 2)
 print(running.pids["storage"], running.pids["slot-1"], flush=True)
@@ -305,3 +309,23 @@ def test_a_process_that_asks_nonsense_is_not_listened_to_and_harms_nobody(served
     records = Records(served.chain)
     emit(served, records.tasks(1))
     assert served.flush(records.run).tasks == 1
+
+
+def test_a_run_on_a_copy_does_not_record_into_the_original(
+    served: Service, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    original = served.spool.parent
+    (tmp_path / "link").symlink_to(original)
+    with joined(tmp_path / "link"):
+        pass
+    copy = tmp_path / "copy"
+    shutil.copytree(original, copy)
+    with pytest.raises(UsageError, match=f"{copy} and {original} are copies of one chain"):
+        service.join(copy)
+    before, files = committed(original), sorted(copy.rglob("*"))
+    assert run(["run", "--chain", str(copy), "--", "true"]) == 0
+    assert "this run is not recorded" in capfd.readouterr().err
+    assert run(["run", "--strict", "--chain", str(copy), "--", "true"]) == 2
+    assert (committed(original), sorted(copy.rglob("*"))) == (before, files)
+    served.poll()
+    assert not served.is_lost

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,40 @@ def test_what_cannot_be_written_is_said_once_and_tried_again(
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["event"] for line in lines] == ["a file about this process cannot be written"]
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("planted", ["link", "pipe", "directory"])
+def test_nothing_is_written_through_what_another_user_put_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: str
+) -> None:
+    """A directory that is scraped may be everybody's."""
+    monkeypatch.setattr(limits, "SLOTS_S", 0.0)
+    path, mine, way = tmp_path / "a.prom", tmp_path / "mine", tmp_path / ".a.prom.new"
+    mine.write_text("mine")
+    {"link": lambda: way.symlink_to(mine), "pipe": lambda: os.mkfifo(way), "directory": way.mkdir}[planted]()
+    asked: list[int] = []
+
+    def render() -> str:
+        asked.append(0)
+        if len(asked) > 1:
+            raise Enough
+        return "figures"
+
+    kept(Posted(path, render, 0.0, Log("test")))
+    assert mine.read_text() == "mine"
+    assert path.exists() == (planted != "directory")
+    assert not path.is_symlink()
+
+
+def test_what_is_counted_meanwhile_does_not_disturb() -> None:
+    counts: dict[str, int] = {}
+
+    class Reason(str):
+        """The store's thread counts another reason while this one is rendered."""
+
+        def __str__(self) -> str:
+            counts["new"] = 1
+            return "first"
+
+    counts[Reason("first")] = 3
+    assert [sample.labels for sample in metrics.labelled("reason", counts)] == [{"reason": "first"}]
