@@ -308,7 +308,7 @@ class JobRecording:
             if before is None:
                 found = self._artifacts.look(path, role, state=state, uri=jobs.remote_uri(file))
             else:
-                found = self._artifacts.again(before, path, state)
+                found = self._artifacts.again(before, path, state, touched=True)
             if found is not None and (status in _WELL or found.value["state"] != ArtifactState.ABSENT):
                 values.append(found.value)
         if status is TaskStatus.OK:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.kitchen import kitchen
-from tests.e2e.workflows import UNQUOTED, Project, closing, simple_project
+from tests.e2e.workflows import SIMPLE, UNQUOTED, Project, closing, simple_project
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install 'scichain-wf[snakemake]'")
 
@@ -265,3 +265,18 @@ def test_chain_directory_can_be_elsewhere(tmp_path: Path) -> None:
     command = result.stderr.splitlines()[-1].partition("check with: scichain-wf ")[2].split()
     assert project.scichain(*command).returncode == 0
     assert (tmp_path / "chains" / "one" / "trust-root").exists()
+
+
+def test_an_output_is_read_once_although_snakemake_gives_it_a_new_time(tmp_path: Path) -> None:
+    size = 64 << 20
+    project = simple_project(
+        tmp_path,
+        SIMPLE.replace("cp {input} {output}", f"truncate -s {size} {{output}}")
+        + '\nonsuccess:\n    open("io", "w").write(open("/proc/self/io").read())\n',
+    )
+    assert project.snakemake().returncode == 0
+    read = int((project.directory / "io").read_text().split()[1])
+    assert size <= read < 2 * size
+    [output] = project.tasks()[0]["outputs"]
+    assert output["mtime_us"] == (project.directory / "out.txt").stat().st_mtime_ns // 1_000
+    assert project.verdict() == 0

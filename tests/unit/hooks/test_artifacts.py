@@ -221,6 +221,27 @@ def test_size_and_time_are_looked_at_again_at_the_end(tmp_path: Path, problems: 
     assert looker.again(first, "f").value["size_bytes"] == 6
 
 
+def test_a_new_time_that_the_engine_gave_is_no_reason_to_hash_again(
+    tmp_path: Path, looker: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "f"
+    path.write_text("x")
+    first = look(looker, "f")
+    os.utime(path, ns=(7_000, 7_000))
+    monkeypatch.setattr(looker, "_file_digest", None)  # whoever hashes fails
+    again = looker.again(first, "f", touched=True)
+    assert again.value == first.value | {"mtime_us": 7}
+    assert looker.again(again, "f") is again
+    monkeypatch.undo()
+    path.write_text("y")
+    os.utime(path, ns=(0, 9_000))
+    assert looker.again(again, "f", touched=True).value["digest"] != first.value["digest"]
+    path.write_text("longer")
+    assert looker.again(again, "f", touched=True).value["size_bytes"] == 6
+    path.unlink()
+    assert looker.again(again, "f", touched=True).value["state"] == "absent"
+
+
 def test_patterns_and_a_size_say_which_files_are_not_read(tmp_path: Path, problems: list[str]) -> None:
     (tmp_path / "raw").mkdir()
     for name in ("raw/reads", "a.bam", "b.txt"):
