@@ -30,29 +30,9 @@ from scichain_wf.client import kept
 from scichain_wf.client.lines import ChildLines, Directory, SocketLines
 from scichain_wf.client.outbox import SERVICE, outbox_directory
 from scichain_wf.client.spawn import log_file, spawned
+from scichain_wf.client.summary import Summary
 from scichain_wf.client.trustroot import read_trust_root
 from scichain_wf.errors import LedgerError, LedgerInUse, PeerError, ScichainError, UsageError
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What became of one run.
-
-    Attributes:
-        transactions: committed transactions by `quorum`, `poet` and `spool` (adopted from the spool).
-        tasks: how many of them are tasks.
-        voters: `slot 1 (host)`: whose verdicts are in the certificates of the run's blocks.
-        head_height: height of the newest link.
-        head: its hash.
-        trust_root: the chain's id.
-    """
-
-    transactions: dict[str, int]
-    tasks: int
-    voters: list[str]
-    head_height: int
-    head: bytes
-    trust_root: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +113,7 @@ class Service:
                     raise self._waiting(_error(answer))
                 if "flushed" in answer:
                     self._keep()
-                    return _summary(cast("dict[str, object]", answer["flushed"]))
+                    return Summary.from_value(cast("dict[str, object]", answer["flushed"]))
                 if progress is not None:
                     committed, pending = cast("list[int]", answer["progress"])
                     progress(committed, pending)
@@ -402,14 +382,3 @@ def _error(answer: dict[str, object]) -> ScichainError:
     if not (isinstance(kind, type) and issubclass(kind, ScichainError)):
         kind = PeerError
     return kind(value["message"])
-
-
-def _summary(value: dict[str, object]) -> Summary:
-    return Summary(
-        transactions=cast("dict[str, int]", value["transactions"]),
-        tasks=cast("int", value["tasks"]),
-        voters=cast("list[str]", value["voters"]),
-        head_height=cast("int", value["head_height"]),
-        head=bytes.fromhex(cast("str", value["head"])),
-        trust_root=bytes.fromhex(cast("str", value["trust_root"])),
-    )

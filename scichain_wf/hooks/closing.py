@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scichain_wf.client.service import Summary
+    from scichain_wf.client.summary import Summary
 
 _PREFIX: Final = "scichain: "
 _PROBLEMS_SHOWN: Final = 5

@@ -47,7 +47,8 @@ from scichain_wf.model.bodies import Kind
 from scichain_wf.model.canonical import JsonObject
 
 if TYPE_CHECKING:
-    from scichain_wf.client.service import Service, Summary
+    from scichain_wf.client.service import Service
+    from scichain_wf.client.summary import Summary
     from scichain_wf.crypto.signing import SigningKey
 
 

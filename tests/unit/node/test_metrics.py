@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,15 +106,17 @@ def test_what_cannot_be_written_is_said_once_and_tried_again(
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("planted", ["link", "pipe", "directory"])
+@pytest.mark.parametrize(
+    "planted", [lambda way: way.symlink_to("mine"), os.mkfifo, Path.mkdir], ids=["link", "pipe", "directory"]
+)
 def test_nothing_is_written_through_what_another_user_put_in_the_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: Callable[[Path], None]
 ) -> None:
     """A directory that is scraped may be everybody's."""
     monkeypatch.setattr(limits, "SLOTS_S", 0.0)
     path, mine, way = tmp_path / "a.prom", tmp_path / "mine", tmp_path / ".a.prom.new"
     mine.write_text("mine")
-    {"link": lambda: way.symlink_to(mine), "pipe": lambda: os.mkfifo(way), "directory": way.mkdir}[planted]()
+    planted(way)
     asked: list[int] = []
 
     def render() -> str:
@@ -124,7 +127,7 @@ def test_nothing_is_written_through_what_another_user_put_in_the_way(
 
     kept(Posted(path, render, 0.0, Log("test")))
     assert mine.read_text() == "mine"
-    assert path.exists() == (planted != "directory")
+    assert path.exists() != way.is_dir()
     assert not path.is_symlink()
 
 
