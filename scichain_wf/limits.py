@@ -151,6 +151,8 @@ OUTBOX_FILE_BYTES_MAX: Final = 16 << 20
 """A hook process begins a new outbox file beyond this, so that an agent can delete the old one."""
 OUTBOX_UNREAD_BYTES_MAX: Final = 4 << 20
 """What a hook process leaves in memory for an agent whose doorbell nobody answers; more goes to the spool."""
+OUTBOX_WAITING_BYTES_MAX: Final = 256 << 20
+"""What may wait in memory for an agent that takes no more; beyond, hooks go to the burst buffer or the spool."""
 OUTBOX_READ_BYTES_MAX: Final = 8 << 20
 """What a reader takes from all outbox files in one call."""
 OUTBOX_FILES_MAX: Final = 65_536

@@ -86,6 +86,7 @@ class ProvenanceMemoizer(Memoizer):
                 settings={"strict": strict, "run_dir": run_dir},
                 flush_timeout_s=config.flush_timeout_s,
                 ack=config.ack,
+                burst_buffer=config.burst_buffer,
                 hashing=Hashing.configured(config),
                 redaction=self._redaction,
             )
@@ -104,6 +105,7 @@ class ProvenanceMemoizer(Memoizer):
             "redact": config.redact,
             "strict": strict,
             "ack": config.ack,
+            "burst": config.burst_buffer,
             "version": VERSION,
         }
 

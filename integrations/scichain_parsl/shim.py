@@ -164,6 +164,7 @@ def joined(context: Context) -> tuple[Recorder, Artifacts, str]:
                 context["hashing"],
                 context["root"],
                 context["ack"],
+                context["burst"],
             )
         return _Joined.runs[run]
 

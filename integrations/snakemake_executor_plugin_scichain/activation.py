@@ -209,6 +209,7 @@ def _join(workflow: Any, environment: Mapping[str, str]) -> JobRecording | None:
     config = load_config(here)
     root = environment.get(ROOT_VARIABLE, "")
     hashing = Hashing.configured(config)
-    recorder, artifacts, user = join_run(bytes.fromhex(run), Path(chain_dir), here, hashing, root, config.ack)
+    delivery = config.ack, config.burst_buffer
+    recorder, artifacts, user = join_run(bytes.fromhex(run), Path(chain_dir), here, hashing, root, *delivery)
     setting = Setting(engine(), recorder, artifacts, user, config.strict, Redaction(config.redact))
     return JobRecording(setting, workflow.dag, submission=int(workflow.attempt))

@@ -60,6 +60,7 @@ class MainRun:
             flush_timeout_s=config.flush_timeout_s,
             ack=config.ack,
             metrics_dir=config.metrics_dir,
+            burst_buffer=config.burst_buffer,
             author=config.author,
             author_key=config.author_key,
             hashing=Hashing.configured(config),

@@ -11,6 +11,7 @@ import click
 
 from scichain_wf.cli.locate import chain_option, find_chain, json_option
 from scichain_wf.cli.output import say, say_fields, say_json
+from scichain_wf.config import load_config
 from scichain_wf.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def command(*, dry_run: bool, chain: Path | None, as_json: bool) -> None:
 
     An outbox is removed when no process holds it or may write to it, and every record in it is on the chain; the next
     run on its chain takes in what is not. A ledger tail is removed when its agents are gone. Of the ledgers that
-    takeovers copied, the newest and the one before stay. Whatever is kept is named with the reason.
+    takeovers copied, the newest and the one before stay. What this host's burst buffer has of the chain goes when no
+    record is in it. Whatever is kept is named with the reason.
     """
     from scichain_wf.ledger.layout import ChainLayout
     from scichain_wf.node import leftovers, pruning
@@ -34,6 +36,9 @@ def command(*, dry_run: bool, chain: Path | None, as_json: bool) -> None:
     with _known(chain) as (directory, chains):
         verdicts = leftovers.clean(chains, dry_run=dry_run)
         if directory is not None:
+            burst = load_config(Path.cwd()).burst_buffer
+            if burst is not None:
+                verdicts += leftovers.clean_burst(burst, next(iter(chains)), dry_run=dry_run)
             verdicts += pruning.prune(ChainLayout(directory), next(iter(chains)), dry_run=dry_run)
     if as_json:
         listed = [

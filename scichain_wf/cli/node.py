@@ -47,8 +47,10 @@ def command(
     from scichain_wf.node.site import token_file
 
     layout = ChainLayout(find_chain(chain).absolute())
-    metrics = load_config(Path.cwd()).metrics_dir or layout.run_dir / "metrics"
-    plan = Plan(layout, slot, token or token_file(layout, slot), *place(interface, port_range), metrics, wait_s)
+    config = load_config(Path.cwd())
+    metrics = config.metrics_dir or layout.run_dir / "metrics"
+    where = place(interface, port_range)
+    plan = Plan(layout, slot, token or token_file(layout, slot), *where, metrics, config.burst_buffer, wait_s)
     return Outpost(plan, _say).run()
 
 

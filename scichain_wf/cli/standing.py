@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from scichain_wf import limits
 from scichain_wf.cli.reading import open_view, when
+from scichain_wf.client.burst import burst_directory, is_burst
 from scichain_wf.client.spool import list_spool
 from scichain_wf.errors import DecodeError, LedgerBusy, SubmissionError
 from scichain_wf.ledger.layout import ChainLayout
@@ -43,6 +44,7 @@ class Standing:
         waiting: records in outboxes that no agent holds; the next run takes them in.
         in_use_bytes: of outboxes that an agent holds.
         spooled: records in the spool, at most SPOOL_LIST_MAX.
+        burst: records in the burst buffer of this host, likewise.
         refused: records that could not be recorded and were set aside, likewise.
         run: the newest run's id, if any.
     """
@@ -58,6 +60,7 @@ class Standing:
     waiting: int
     in_use_bytes: int
     spooled: int
+    burst: int
     refused: int
     run: str | None
 
@@ -67,7 +70,8 @@ class Standing:
 
     def fields(self) -> list[tuple[str, str]]:
         """(name, value) for people."""
-        spool, refused = (_bounded(number) for number in (self.spooled, self.refused))
+        spool, burst, refused = (_bounded(number) for number in (self.spooled, self.burst, self.refused))
+        here = f", {burst} in the burst buffer of this host" if self.burst else ""
         agents = f"{', '.join(self.agents)} on this host"
         return [
             ("trust root", self.trust_root),
@@ -76,19 +80,20 @@ class Standing:
             ("service", self.service or "none on this host"),
             ("agents", agents if self.agents else ""),
             ("slots", _spoken(self.slots)),
-            ("waiting", f"{self.waiting} records in outboxes, {spool} in the spool"),
+            ("waiting", f"{self.waiting} records in outboxes, {spool} in the spool{here}"),
             ("set aside", f"{refused} records in refused/; run/storage.log says why" if self.refused else ""),
             ("newest run", self.run or "none yet"),
         ]
 
     def line(self) -> str:
         """All of it in one line, for logs."""
-        counts = f"{self.links} links, {self.waiting} waiting, {self.spooled} spooled, {self.refused} set aside"
+        spooled = self.spooled + self.burst
+        counts = f"{self.links} links, {self.waiting} waiting, {spooled} spooled, {self.refused} set aside"
         return f"{counts}, {len(self.agents)} agents, {self.service or 'no service'}"
 
 
-def look(chain_dir: Path) -> Standing:
-    """Look at the chain in `chain_dir`.
+def look(chain_dir: Path, burst: Path | None = None) -> Standing:
+    """Look at the chain in `chain_dir`, and into what `burst` (the setting) has of it.
 
     Raises:
         LedgerError: it cannot be read.
@@ -110,6 +115,7 @@ def look(chain_dir: Path) -> Standing:
         waiting=sum(_waiting(box.path) for box in boxes if not box.held),
         in_use_bytes=sum(box.size_bytes for box in boxes if box.held),
         spooled=_listed(layout.spool_new.parent),
+        burst=0 if burst is None else _listed_burst(burst, chain),
         refused=_listed(layout.root / "refused"),
         run=None if run is None else run.hex(),
     )
@@ -195,6 +201,13 @@ def _listed(directory: Path) -> int:
         return len(list_spool(directory))
     except SubmissionError:
         return 0  # not this user's to read
+
+
+def _listed_burst(base: Path, chain: bytes) -> int:
+    try:
+        return _listed(burst_directory(base, chain)) if is_burst(base, chain) else 0
+    except SubmissionError:
+        return 0  # `doctor` says why nobody reads it
 
 
 def _bounded(number: int) -> str:

@@ -8,6 +8,7 @@ import click
 
 from scichain_wf.cli.locate import chain_option, find_chain, json_option
 from scichain_wf.cli.output import say, say_fields, say_json
+from scichain_wf.config import load_config
 
 
 @click.command(epilog="Example: scichain-wf status --chain /srv/project/chain")
@@ -17,7 +18,7 @@ def command(*, chain: Path | None, as_json: bool) -> None:
     """Show how the chain stands, who serves it, and what waits to be committed. Verifies nothing."""
     from scichain_wf.cli.standing import look
 
-    standing = look(find_chain(chain))
+    standing = look(find_chain(chain), load_config(Path.cwd()).burst_buffer)
     if as_json:
         say_json(standing.to_json())
         return

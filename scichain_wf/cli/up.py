@@ -33,7 +33,7 @@ def command(*, nodes: int | None, chain: Path | None, as_json: bool) -> None:
     already = keeper is not None and not keeper.error
     if keeper is None or keeper.error:
         config = load_config(Path.cwd(), flags={"nodes": nodes})
-        keeper = standing.up(directory, config.nodes, config.metrics_dir)
+        keeper = standing.up(directory, config.nodes, config.metrics_dir, config.burst_buffer)
     if as_json:
         made = {"chain": str(directory), "trust_root": f"sha256:{keeper.trust_root}", "already": already}
         say_json(made | {"host": keeper.host, "pid": keeper.pid, "nodes": keeper.nodes})

@@ -15,6 +15,7 @@ import click
 from scichain_wf import limits
 from scichain_wf.cli.locate import chain_option, find_chain
 from scichain_wf.cli.output import coloured, escaped, say
+from scichain_wf.config import load_config
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -61,9 +62,9 @@ def command(*, interval: float, count: int | None, as_json: bool, chain: Path | 
 def _looks(chain_dir: Path, interval_s: float, count: int | None) -> Iterator[Standing]:
     from scichain_wf.cli.standing import look
 
-    number = 0
+    burst, number = load_config(Path.cwd()).burst_buffer, 0
     while True:
-        yield look(chain_dir)
+        yield look(chain_dir, burst)
         number += 1
         if number == count:
             return

@@ -14,6 +14,8 @@ a file: its writer went on in a new one. Invariants:
   header (JSON text has no NUL byte), so resynchronising never finds a frame inside a payload.
 - The writer looks at its file after each write, and rings. An agent closes its bell before it looks into a file for
   the last time; so who was heard was read, and who was not looks whether the directory is still the same.
+- An agent that can take no more for now puts the sticky bit on the directory and its files: no file is begun in such a
+  directory, and who writes to such a file sees it, ends the file and emits elsewhere.
 - No network, no fsync, no lock, no waiting. What cannot be handed over is a `SubmissionError`, after which the
   caller emits again (a transaction that arrives twice is dropped by its id) or spools.
 - A directory that another user could have made or can change is never written to.
@@ -45,6 +47,7 @@ _PRIVATE_LEVELS: Final = 3
 _MAGIC: Final = b"SCO1"
 _HEADER: Final = struct.Struct(">4sII")
 _END: Final = _HEADER.pack(_MAGIC, 0, 0)
+_TURNED_AWAY: Final = "its agent can take no more for now"
 _CHUNK_BYTES: Final = 4 * limits.TRANSACTION_BYTES_MAX
 
 
@@ -121,6 +124,8 @@ class _Handle:
         """Whether the agent no longer looks at this file."""
         self.pid = os.getpid()
         status = check_private(directory)
+        if status.st_mode & stat.S_ISVTX:
+            raise _refused(directory, _TURNED_AWAY)
         self.directory = (status.st_dev, status.st_ino)
         path = os.path.join(directory, f"{self.pid}-{os.urandom(4).hex()}{SUFFIX}")
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -135,8 +140,8 @@ class _Handle:
             os.close(self.fd)
             self.bell.close()
 
-    def write(self, frame: bytes, directory: Path) -> int:
-        """Append one frame; returns the file's size after it."""
+    def write(self, frame: bytes, directory: Path) -> os.stat_result:
+        """Append one frame; returns the file's status after it."""
         try:
             written = os.write(self.fd, frame)
         except OSError as error:  # no room: there may be some later, and until then the file does no harm
@@ -146,7 +151,7 @@ class _Handle:
             raise self._left(directory)
         if written != len(frame):
             raise _refused(directory, f"only {written} of {len(frame)} bytes fitted")
-        return file.st_size
+        return file
 
     def ring(self, directory: Path) -> bool:
         """Wake the agent; False if there is none. A full queue means that it will wake anyway."""
@@ -205,17 +210,25 @@ class OutboxWriter:
         if handle is None or handle.pid != os.getpid():
             handle = self._handle = _Handle(self.directory)
         try:
-            size_bytes = handle.write(frame, self.directory)
+            status = handle.write(frame, self.directory)
             heard = handle.ring(self.directory)
         except SubmissionError:
             if handle.stale:
                 self._handle = None  # the next append looks again
             raise
+        size_bytes = status.st_size
+        if status.st_mode & stat.S_ISVTX:
+            self._end(handle)
+            raise _refused(self.directory, _TURNED_AWAY)
         if not heard and size_bytes > limits.OUTBOX_UNREAD_BYTES_MAX:
             raise _refused(self.directory, f"no agent answers, and {size_bytes} bytes wait for it already")
         if size_bytes > limits.OUTBOX_FILE_BYTES_MAX:
-            self._handle = None
-            handle.write(_END, self.directory)
+            self._end(handle)
+
+    def _end(self, handle: _Handle) -> None:
+        """The next append begins another file, so that the agent can delete this one."""
+        self._handle = None
+        handle.write(_END, self.directory)
 
     def close(self) -> None:
         """Let go of the file; a later append opens another."""
@@ -278,6 +291,11 @@ class OutboxReader:
             while file is not None and budget > 0 and (taken := self._read_file(self.directory / name, file, frames)):
                 budget -= taken
         return frames
+
+    def unread_bytes(self) -> int:
+        """What is in its files and was not read yet."""
+        written_bytes = sum(os.lstat(self.directory / name).st_size for name in self._names())
+        return written_bytes - sum(file.offset for file in self._files.values())
 
     def is_drained(self, name: str) -> bool:
         """Whether every byte of the file `name` was read and its writer will write no more."""

@@ -283,6 +283,7 @@ def start(
     others: Others = Others(),
     metrics_dir: Path | None = None,
     wait: bool = True,
+    burst_buffer: Path | None = None,
 ) -> Service:
     """Start a storage node and `nodes` agents on the chain in `chain_dir`, making the chain if there is none.
 
@@ -293,6 +294,7 @@ def start(
         lease_s: the storage node's lease; see `node.writers`.
         others: agents that it does not start itself.
         metrics_dir: where its processes leave their figures; by default in `run/metrics` of the chain.
+        burst_buffer: see the setting.
         wait: until its agents have joined. If not, it is returned as soon as the chain is found in order and hooks can
             hand over records; what goes wrong after that, the flush tells.
 
@@ -316,8 +318,9 @@ def start(
     wanted = {"chain_dir": str(chain_dir), "nodes": nodes, "engine_pid": os.getpid(), "lease_s": float(lease_s)}
     metrics = (metrics_dir or chain_dir / "run" / "metrics").absolute()
     place = {"listen": [others.host, *others.ports], "slots": others.slots, "metrics": str(metrics)}
+    burst = {"burst_buffer": str(burst_buffer.absolute()) if burst_buffer is not None else None}
     service = Service(ChildLines(process), chain_dir)
-    service.begin({"role": "storage"} | wanted | place, timeout_s, wait=wait)
+    service.begin({"role": "storage"} | wanted | place | burst, timeout_s, wait=wait)
     return service
 
 
@@ -357,7 +360,9 @@ def _connected(chain_dir: Path) -> SocketLines | None:
         return None
 
 
-def attend(chain_dir: Path, nodes: int = 1, metrics_dir: Path | None = None, *, wait: bool = True) -> Service:
+def attend(
+    chain_dir: Path, nodes: int = 1, metrics_dir: Path | None = None, burst: Path | None = None, *, wait: bool = True
+) -> Service:
     """Join the service that runs on this chain, or start one; wait for one that is just starting or ending.
 
     Raises:
@@ -369,7 +374,7 @@ def attend(chain_dir: Path, nodes: int = 1, metrics_dir: Path | None = None, *, 
         if joined is not None:
             return joined
         try:
-            return start(chain_dir, nodes, metrics_dir=metrics_dir, wait=wait)
+            return start(chain_dir, nodes, metrics_dir=metrics_dir, burst_buffer=burst, wait=wait)
         except LedgerInUse:
             if time.monotonic() > deadline:
                 raise

@@ -1,9 +1,9 @@
 """The spool: where a transaction waits on shared storage when no agent of this host takes it.
 
 A maildir beside the chain: a file is written in `tmp/` and renamed into `new/`, so a reader sees whole files only.
-The storage host's agent adopts them. Writing neither waits nor syncs (the hook path never does). What is read back
-is held to be hostile: only a regular file with one link, of the expected user, of bounded size, never through a
-symlink. Standard library only.
+The storage host's agent adopts them. Writing neither waits nor syncs (the hook path never does), except to the disk of
+a host (`burst`). What is read back is held to be hostile: only a regular file with one link, of the expected user, of
+bounded size, never through a symlink. Standard library only.
 """
 
 from __future__ import annotations
@@ -29,6 +29,17 @@ def write_spool(spool_dir: Path, data: bytes) -> Path:
     Raises:
         SubmissionError: it could not be kept: no room, no permission, or over the limit.
     """
+    try:
+        return keep(spool_dir, data)
+    except OSError as error:
+        raise SubmissionError(
+            f"spool {spool_dir}: {error.strerror}; the record is lost unless there is room again: free space or quota, "
+            "then re-run the task"
+        ) from None
+
+
+def keep(spool_dir: Path, data: bytes, *, sync: bool = False) -> Path:
+    """As `write_spool`, but raises OSError for what the file system says; `sync`: survives a restart of the machine."""
     if not 0 < len(data) <= limits.TRANSACTION_BYTES_MAX:
         raise SubmissionError(f"a transaction has 1 to {limits.TRANSACTION_BYTES_MAX} bytes, not {len(data)}")
     host = "".join(c if c.isalnum() or c in "-." else "_" for c in socket.gethostname())[:64]
@@ -37,14 +48,13 @@ def write_spool(spool_dir: Path, data: bytes) -> Path:
     try:
         for directory in (spool_dir, temporary.parent, final.parent):
             directory.mkdir(mode=0o700, exist_ok=True)
-        _write_new(temporary, data)
+        _write_new(temporary, data, sync=sync)
         os.rename(temporary, final)
-    except OSError as error:
+    except OSError:
         _remove(temporary)
-        raise SubmissionError(
-            f"spool {spool_dir}: {error.strerror}; the record is lost unless there is room again: free space or quota, "
-            "then re-run the task"
-        ) from None
+        raise
+    if sync:
+        _sync(final.parent)
     return final
 
 
@@ -101,11 +111,21 @@ def read_spool(path: Path, owner: int | None = None) -> bytes:
     return data
 
 
-def _write_new(path: Path, data: bytes) -> None:
+def _write_new(path: Path, data: bytes, *, sync: bool) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         if os.write(fd, data) != len(data):
             raise OSError(28, "no space left on device")
+        if sync:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
     finally:
         os.close(fd)
 

@@ -82,7 +82,7 @@ def find(chain_dir: Path) -> Keeper | None:
     return keeper
 
 
-def up(chain_dir: Path, nodes: int, metrics_dir: Path | None = None) -> Keeper:
+def up(chain_dir: Path, nodes: int, metrics_dir: Path | None = None, burst: Path | None = None) -> Keeper:
     """Start a service that stays, in a process of its own; returns when it is ready.
 
     To be called from a process with one thread. In the new process it does not return.
@@ -95,7 +95,7 @@ def up(chain_dir: Path, nodes: int, metrics_dir: Path | None = None) -> Keeper:
     child = os.fork()
     if child == 0:
         os.close(ours)
-        _become_keeper(chain_dir, nodes, metrics_dir, theirs)
+        _become_keeper(chain_dir, nodes, metrics_dir, burst, theirs)
     os.close(theirs)
     try:
         with os.fdopen(ours, "rb") as answers:
@@ -145,7 +145,9 @@ def _end(keeper: Keeper) -> None:
 
 
 # --- the keeper ---------------------------------------------------------------------------------------
-def _become_keeper(chain_dir: Path, nodes: int, metrics_dir: Path | None, said_to: int) -> NoReturn:
+def _become_keeper(
+    chain_dir: Path, nodes: int, metrics_dir: Path | None, burst: Path | None, said_to: int
+) -> NoReturn:
     """The child's side of the fork: leaves the terminal, keeps the service, ends."""
     os.setsid()
     os.chdir("/")
@@ -156,7 +158,7 @@ def _become_keeper(chain_dir: Path, nodes: int, metrics_dir: Path | None, said_t
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        kept = service.attend(chain_dir, nodes, metrics_dir)
+        kept = service.attend(chain_dir, nodes, metrics_dir, burst)
     except ScichainError as error:
         os.write(said_to, _line({"class": type(error).__name__, "message": str(error)}))
         sys.exit(error.exit_code)

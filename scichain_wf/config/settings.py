@@ -40,6 +40,7 @@ class Config:
     interface: str = "127.0.0.1"
     port_range: str | None = None
     metrics_dir: Path | None = None
+    burst_buffer: Path | None = None
     trust_root: str | None = None
 
 
@@ -274,6 +275,16 @@ SETTINGS: Final = (
         "the path of a directory",
         "Where each storage process and agent leaves its figures, as Prometheus text, while it runs; for the textfile "
         "collector of this host's node exporter. A relative path starts as in `chain`. Default: `run/metrics` in the "
+        "chain's directory.",
+        _path,
+        str,
+    ),
+    Setting(
+        "burst_buffer",
+        "the path of a directory",
+        "A directory on this host's own disk for records that the outboxes in shared memory do not take (no room, or "
+        "storage is away for long); its agents commit them as soon as they can. Yours or root's, with a sticky bit if "
+        "others may write to it, and the same for all runs on a host. Default: such records go to the spool in the "
         "chain's directory.",
         _path,
         str,

@@ -26,7 +26,13 @@ ROOT_VARIABLE: Final = "SCICHAIN_RUN_ROOT"
 
 
 def join_run(
-    run: bytes, chain_dir: Path, directory: Path, hashing: Hashing | None = None, root: str = "", ack: str = "local"
+    run: bytes,
+    chain_dir: Path,
+    directory: Path,
+    hashing: Hashing | None = None,
+    root: str = "",
+    ack: str = "local",
+    burst: Path | None = None,
 ) -> tuple[Recorder, Artifacts, str]:
     """What records the tasks of `run` in this process, and the user's name.
 
@@ -36,6 +42,7 @@ def join_run(
         directory: where relative paths start here.
         hashing: how much of files is read.
         ack: see `Recorder`.
+        burst: see `Recorder`.
         root: value of ROOT_VARIABLE: what the run calls its directory, which has the same name on every host.
 
     Raises:
@@ -44,7 +51,7 @@ def join_run(
     chain = read_trust_root(chain_dir)
     slots = outbox_directory(chain, 0).parent
     outboxes = sorted(slots.glob("slot-*"), key=lambda path: (len(path.name), path.name))
-    recorder = Recorder(chain, RunId(run), outboxes, chain_dir / "spool", ack)
+    recorder = Recorder(chain, RunId(run), outboxes, chain_dir / "spool", ack, burst)
     naming = Naming([directory], handed_over=root)
     digests = Digests(shared_table(naming.host))
     return recorder, Artifacts(naming, recorder.problem, hashing, digests), user_name()

@@ -1,9 +1,9 @@
 """From a body to the agent: makes the transaction with its final bytes and hands it over, or keeps it in the spool.
 
 `Recorder.emit` never raises, and waits only if it was told to wait for commits. It tries the outbox of one agent (a
-task's records go to the same one),
-once more after a refusal (the agent may have replaced its directory), then the outboxes of the other agents, then
-the spool on shared storage. What could not be kept at all is collected in `problems`, and the closing line tells.
+task's records go to the same one), once more after a refusal (the agent may have replaced its directory), then the
+outboxes of the other agents, then the burst buffer of a host that has agents, then the spool on shared storage. What
+could not be kept at all is collected in `problems`, and the closing line tells.
 A strict adapter asks for the result and fails its task.
 """
 
@@ -20,10 +20,11 @@ from pathlib import Path
 
 from scichain_wf import limits
 from scichain_wf.client.acks import wait_committed
+from scichain_wf.client.burst import write_burst
 from scichain_wf.client.outbox import OutboxWriter
 from scichain_wf.client.spool import write_spool
 from scichain_wf.crypto.merkle import leaf_hash
-from scichain_wf.errors import DecodeError, PeerError, ScichainError, SubmissionError
+from scichain_wf.errors import DecodeError, PeerError, SubmissionError
 from scichain_wf.hooks.naming import host_name
 from scichain_wf.hooks.records import shrunk
 from scichain_wf.model.bodies import Kind
@@ -36,6 +37,7 @@ class Delivery(StrEnum):
 
     OUTBOX = "outbox"
     SPOOL = "spool"
+    """Or the burst buffer."""
     COMMITTED = "committed"
     """On the chain; only where that is waited for."""
     LOCAL = "local"
@@ -64,10 +66,17 @@ class Recorder:
         outboxes: of the agents on this host.
         spool: where records go that no agent takes.
         ack: `committed`: `emit` waits until the record is on the chain, ACK_TIMEOUT_S at most; `local`: it does not.
+        burst: the directory of this host's burst buffer, if it has one.
     """
 
     def __init__(
-        self, chain: bytes, run: RunId, outboxes: Sequence[Path], spool: Path | None, ack: str = "local"
+        self,
+        chain: bytes,
+        run: RunId,
+        outboxes: Sequence[Path],
+        spool: Path | None,
+        ack: str = "local",
+        burst: Path | None = None,
     ) -> None:
         self.chain = chain
         self.run = run
@@ -77,7 +86,7 @@ class Recorder:
         self.detour = self.late = ""
         self._waits = ack == "committed"
         self._writers = [OutboxWriter(directory) for directory in outboxes]
-        self._spool = spool
+        self._spool, self._burst = spool, burst
         self._problems: dict[str, int] = {}
         self._lock, self._pid = threading.Lock(), os.getpid()
 
@@ -151,7 +160,7 @@ class Recorder:
                 body = smaller
 
     def _deliver(self, data: bytes, affinity: str) -> Delivery:
-        refusals: list[ScichainError] = []
+        refusals: list[SubmissionError] = []
         for writer in self._in_turn(affinity):
             for _ in range(2):  # the second try meets a directory that the agent made anew
                 try:
@@ -160,12 +169,23 @@ class Recorder:
                     refusals.append(error)
                 else:
                     return Delivery.OUTBOX
+        self._keep_elsewhere(data, refusals)
+        if refusals and not self.detour:
+            self.detour = "; ".join(dict.fromkeys((str(refusals[0]), str(refusals[-1]))))
+        return Delivery.SPOOL
+
+    def _keep_elsewhere(self, data: bytes, refusals: list[SubmissionError]) -> None:
+        """In the burst buffer, which agents of this host read, if it has any; else in the spool."""
+        if self._burst is not None and self._writers:
+            try:
+                write_burst(self._burst, self.chain, data)
+            except SubmissionError as error:
+                refusals.append(error)
+            else:
+                return
         if self._spool is None:
             raise refusals[-1] if refusals else SubmissionError("no agent on this host and no spool")
         write_spool(self._spool, data)
-        if refusals and not self.detour:
-            self.detour = str(refusals[0])
-        return Delivery.SPOOL
 
     def _in_turn(self, affinity: str) -> list[OutboxWriter]:
         """All writers; those of one affinity begin with the same one."""

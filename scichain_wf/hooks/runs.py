@@ -158,8 +158,9 @@ class Run:
         except ValueError:
             raise SubmissionError(f"{RUN_VARIABLE} is not the id of a run: {run!r:.80}") from None
         policy = self._policy or HashPolicy(config.hash_policy)
+        root, delivery = os.environ.get(ROOT_VARIABLE, ""), (config.ack, config.burst_buffer)
         self.recorder, self.artifacts, self.user = join_run(
-            identity, Path(chain_dir), Path.cwd(), Hashing(policy), os.environ.get(ROOT_VARIABLE, ""), config.ack
+            identity, Path(chain_dir), Path.cwd(), Hashing(policy), root, *delivery
         )
         return True
 
@@ -177,6 +178,7 @@ class Run:
             flush_timeout_s=config.flush_timeout_s,
             ack=config.ack,
             metrics_dir=config.metrics_dir,
+            burst_buffer=config.burst_buffer,
             author=config.author,
             author_key=config.author_key,
         )

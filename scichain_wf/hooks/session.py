@@ -68,7 +68,7 @@ class RunPlan:
         redaction: what is taken for a secret.
         launched_from: where the user's shell is, for commands in messages.
         flush_timeout_s: how long the end of the run waits for its commits, in all.
-        ack: see `Recorder`.
+        ack, burst_buffer: see `Recorder`.
         author: in whose name it is recorded.
         author_key: file of the key that signs the run's end.
     """
@@ -86,6 +86,7 @@ class RunPlan:
     flush_timeout_s: float = 30.0
     ack: str = "local"
     metrics_dir: Path | None = None
+    burst_buffer: Path | None = None
     author: str | None = None
     author_key: Path | None = None
 
@@ -135,7 +136,7 @@ class RunSession:
 
         run = new_run_id()
         try:
-            running = service.attend(plan.chain_dir, plan.nodes, plan.metrics_dir, wait=False)
+            running = service.attend(plan.chain_dir, plan.nodes, plan.metrics_dir, plan.burst_buffer, wait=False)
         except (LedgerError, PeerError) as refusal:
             if not may_spool or isinstance(refusal, LedgerCorrupt):
                 raise
@@ -144,7 +145,8 @@ class RunSession:
             except LedgerError:
                 raise refusal from None
             return cls(plan, None, Recorder(chain, run, (), plan.chain_dir / "spool", plan.ack), str(refusal))
-        return cls(plan, running, Recorder(running.chain, run, running.outboxes, running.spool, plan.ack))
+        taken = running.outboxes, running.spool, plan.ack, plan.burst_buffer
+        return cls(plan, running, Recorder(running.chain, run, *taken))
 
     def finish(
         self, status: str, tally: Mapping[str, int] | None, *, alone: bool = True, expected: Collection[str] = ()
@@ -246,7 +248,8 @@ class RunSession:
 
         with suppress(ScichainError):  # that it did not end in order is known
             lost.stop()
-        self._service = service.attend(self.plan.chain_dir, self.plan.nodes, self.plan.metrics_dir)
+        plan = self.plan
+        self._service = service.attend(plan.chain_dir, plan.nodes, plan.metrics_dir, plan.burst_buffer)
         return self._service
 
     def _run_start(self) -> JsonObject:

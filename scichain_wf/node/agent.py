@@ -97,9 +97,9 @@ class AgentNode:
         self._loop.add_signal_handler(signal.SIGTERM, self._terminated)
         self._set_clock()
         self._address = await self._peers.listen(*wire.listening(self._config))
-        spool = self._config.get("spool")
+        spool, burst = (Path(str(path)) if path else None for path in map(self._config.get, ("spool", "burst")))
         adopted = [Path(str(path)) for path in cast("list[str]", self._config["adopt"])]
-        self._pump.open(Path(str(spool)) if spool is not None else None, adopted)
+        self._pump.open(spool, adopted, burst)
         storage = wire.address(self._config, "storage")
         self._tasks.spawn(keep_connected(storage, self._client, tls.STORAGE, self._serve, self._note))
         self._tasks.spawn(self._wait_for_end())

@@ -1,4 +1,4 @@
-"""What an agent takes in: its outbox, outboxes of the dead, the spool; and when it may let go of it.
+"""What an agent takes in: its outbox, outboxes of the dead, the spools; and when it may let go of it.
 
 A transaction is read, checked, counted as pending and handed to the core; when it is committed its file is let go, and
 deleted once everything in it is. What cannot be recorded (malformed, of another chain) is set aside in `refused/` of
@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from scichain_wf import limits
+from scichain_wf.client.burst import burst_directory, is_burst
 from scichain_wf.client.outbox import OutboxReader
 from scichain_wf.client.spool import list_spool, read_spool, write_spool
 from scichain_wf.consensus.events import Item
 from scichain_wf.crypto.merkle import leaf_hash
-from scichain_wf.errors import DecodeError, SubmissionError
+from scichain_wf.errors import DecodeError, LedgerError, SubmissionError
 from scichain_wf.model import facts
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.text import digest_text
@@ -49,6 +50,9 @@ class Source(Protocol):
     def is_finished(self) -> bool:
         """Whether everything was read and let go of."""
 
+    def close(self) -> None:
+        """Let others read it."""
+
 
 class OutboxSource:
     """An outbox directory, held against every other process.
@@ -62,6 +66,7 @@ class OutboxSource:
 
     def __init__(self, directory: Path, *, asks: bool) -> None:
         self.asks, self.is_all = asks, False
+        self._turns_away = False
         self._lock = shm.hold(directory)
         self._reader = OutboxReader(directory)
         self._open: Counter[str] = Counter()
@@ -81,6 +86,26 @@ class OutboxSource:
     def is_finished(self) -> bool:
         """See `Source`."""
         return not +self._open
+
+    def weigh(self, *, takes_more: bool) -> str:
+        """Turn hooks away while more than OUTBOX_WAITING_BYTES_MAX waits; what has changed, in words.
+
+        Args:
+            takes_more: whether this agent reads on. Then hooks are welcome.
+
+        Raises:
+            SubmissionError, OSError: it cannot be looked at.
+        """
+        before = self._turns_away
+        if takes_more and not before:
+            return ""
+        unread_bytes = self._reader.unread_bytes()
+        self._turns_away = not takes_more and (before or unread_bytes > limits.OUTBOX_WAITING_BYTES_MAX)
+        if before or self._turns_away:  # each time: hooks that were just beginning have new files
+            shm.turn_away(self.directory, away=self._turns_away)
+        if before is self._turns_away:
+            return ""
+        return f"{unread_bytes} bytes wait: hooks are {'turned away' if self._turns_away else 'welcome again'}"
 
     def remove(self) -> None:
         """Delete it with whatever is in it: everything was read and is committed."""
@@ -110,11 +135,15 @@ class OutboxSource:
 
 
 class SpoolSource:
-    """The spool of the chain directory."""
+    """The spool of the chain directory.
+
+    Attributes:
+        has_more: whether the look before this one left something; `Pump` then does not wait for the next.
+    """
 
     label = "spool"
     asks = True
-    is_all = False
+    is_all = has_more = False
 
     def __init__(self, directory: Path, log: Log) -> None:
         self._directory = directory
@@ -151,6 +180,41 @@ class SpoolSource:
     def is_finished(self) -> bool:
         """See `Source`."""
         return not self._open
+
+    def close(self) -> None:
+        """Let others read it."""
+
+
+class BurstSource(SpoolSource):
+    """The spool of this chain in the burst buffer of this host: of the agents here, the one that locks it reads it."""
+
+    def __init__(self, base: Path, chain: bytes, log: Log) -> None:
+        super().__init__(burst_directory(base, chain), log)
+        self._base, self._chain, self._lock = base, chain, -1
+
+    def read(self) -> list[tuple[str, bytes]]:
+        """See `Source`; nothing where another agent reads it, or nobody has made it.
+
+        Raises:
+            SubmissionError: it is not safe.
+        """
+        self.is_all = True
+        if not is_burst(self._base, self._chain):
+            return []
+        if self._lock < 0:
+            try:
+                self._lock = shm.hold(self._directory)
+            except LedgerError:
+                return []
+            except OSError as error:
+                raise SubmissionError(f"burst buffer {self._directory}: {error.strerror}") from None
+        return super().read()
+
+    def close(self) -> None:
+        """Let another agent of this host read it."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
 
 @dataclass(slots=True)

@@ -110,10 +110,12 @@ def agent_line(
     ports: Ports,
     metrics: Path,
     adopted: list[Path],
+    burst: Path | None = None,
 ) -> dict[str, object]:
     """The first line of an agent: its ticket, where storage is, where it shall listen, and what it finds where.
 
-    The first slot is the one that adopts what hooks without an agent leave in the chain's spool.
+    The first slot is the one that adopts what hooks without an agent leave in the chain's spool. Each may read
+    this host's burst buffer: the first to lock it does.
     """
     return ticket | {
         "role": "agent",
@@ -122,5 +124,6 @@ def agent_line(
         "metrics": str(metrics),
         "refused": str(layout.root / "refused"),
         "spool": str(layout.spool_new.parent) if ticket["slot"] == 1 else None,
+        "burst": str(burst) if burst is not None else None,
         "adopt": [str(path) for path in adopted],
     }

@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Final, cast
 
 from scichain_wf import limits
+from scichain_wf.client.burst import burst_directory, is_burst
 from scichain_wf.client.outbox import SERVICE, SHARED_MEMORY, SUFFIX, OutboxReader, user_directory, writer_is_alive
+from scichain_wf.client.spool import list_spool
 from scichain_wf.crypto.merkle import leaf_hash
 from scichain_wf.errors import DecodeError, LedgerError, SubmissionError
 from scichain_wf.model import transaction
@@ -46,6 +48,8 @@ class Kind(StrEnum):
     LEDGER = "superseded ledger"
     """In the chain's directory, as what follows: see `pruning`."""
     MARKER = "writer's marker"
+    BURST = "burst buffer"
+    """A chain's own, on a disk of this host."""
 
 
 _KINDS: Final = {"slot": Kind.OUTBOX, "drain": Kind.DRAIN, "tail": Kind.TAIL}
@@ -127,6 +131,38 @@ def clean(chains: dict[str, Contains], base: Path = SHARED_MEMORY, *, dry_run: b
     if not dry_run:
         _remove_empty(user_directory(base))
     return sorted(verdicts, key=lambda verdict: verdict.found.path)
+
+
+def clean_burst(base: Path, chain: str, *, dry_run: bool) -> list[Verdict]:
+    """Remove what is left of a chain in this host's burst buffer `base`, if nothing waits there.
+
+    Args:
+        base: the setting `burst_buffer`.
+        chain: first 16 hex digits of the chain's id.
+        dry_run: only say what would be done.
+
+    Raises:
+        SubmissionError: it is not safe to look at.
+    """
+    directory = burst_directory(base, bytes.fromhex(chain))
+    if not is_burst(base, bytes.fromhex(chain)):
+        return []
+    held = _identity(directory) in _locked()
+    item = Found(directory, chain, Kind.BURST, held, _size_bytes(directory / "new"))
+    count = len(list_spool(directory))
+    if count:
+        return [Verdict(item, False, f"{count} records not on the chain yet; the next run on that chain takes them in")]
+    if held or any(_is_young(path) for path in (directory, directory / "tmp", directory / "new")):
+        return [Verdict(item, False, _IN_USE if held else _YOUNG)]
+    if not dry_run:
+        try:
+            for torn in (directory / "tmp").iterdir():  # who still writes it finds it gone, and turns elsewhere
+                torn.unlink()
+            for level in (directory / "tmp", directory / "new", directory):
+                level.rmdir()
+        except OSError as error:
+            return [Verdict(item, False, f"cannot be removed: {error.strerror}")]
+    return [Verdict(item, True, "nothing waits in it")]
 
 
 _IN_USE: Final = "in use by an agent"

@@ -41,6 +41,7 @@ class Plan:
         host: address of this host where other agents find its agent.
         ports: that it may listen on.
         metrics: directory where it leaves its figures.
+        burst: the directory of this host's burst buffer, if it has one.
         wait_s: how long to wait for a storage node at first.
     """
 
@@ -50,6 +51,7 @@ class Plan:
     host: str
     ports: Ports
     metrics: Path
+    burst: Path | None
     wait_s: float
 
 
@@ -122,7 +124,8 @@ class Outpost:
         child = self._child = Child.forked(slot, _agent)
         if self._ending:
             child.terminate()
-        child.tell(agent_line(ticket, plan.layout, meeting.address, plan.host, plan.ports, plan.metrics, adopted))
+        there, here = (ticket, plan.layout, meeting.address), (plan.host, plan.ports, plan.metrics)
+        child.tell(agent_line(*there, *here, adopted, plan.burst))
         changed = False
         while (said := child.said(limits.RENDEZVOUS_POLL_S)) != b"":
             self._pass_on(said, chain, meeting)

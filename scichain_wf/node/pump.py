@@ -1,4 +1,4 @@
-"""Moves transactions from outboxes and spool into the core, and reports when a flush is done.
+"""Moves transactions from outboxes and spools into the core, and reports when a flush is done.
 
 A bell makes it look at once, a clock makes it look anyway. A flush is done when everything that was in the outboxes
 when it began is committed; with `drain` the outbox is first renamed, so that hooks turn elsewhere, and removed at the
@@ -19,7 +19,7 @@ from scichain_wf import limits
 from scichain_wf.client.outbox import BELL, outbox_directory
 from scichain_wf.errors import LedgerError, SubmissionError
 from scichain_wf.node import shm
-from scichain_wf.node.intake import Intake, OutboxSource, SpoolSource
+from scichain_wf.node.intake import BurstSource, Intake, OutboxSource, SpoolSource
 
 if TYPE_CHECKING:
     from scichain_wf.consensus.events import Item
@@ -58,19 +58,18 @@ class Pump:
     ) -> None:
         self.intake = intake
         self._submit, self._ask, self._log = submit, ask, log
-        self._directory = outbox_directory(chain, slot)
+        self._chain, self._directory = chain, outbox_directory(chain, slot)
         self._own: OutboxSource | None = None
-        self._spool: SpoolSource | None = None
         self._bell: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._looked = 0.0
         self._spool_looked = 0.0
-        self._spool_more = False
+        self._weighed = 0.0
         self._asked = False
         self._flush: _Flush | None = None
         self._begun = False
 
-    def open(self, spool: Path | None, adopted: list[Path]) -> None:
+    def open(self, spool: Path | None, adopted: list[Path], burst: Path | None = None) -> None:
         """Make the outbox and listen for its bell; take over what is adopted. Nothing is read before `begin`."""
         self._loop = asyncio.get_running_loop()
         shm.make(self._directory)
@@ -82,8 +81,9 @@ class Pump:
         self._own = OutboxSource(self._directory, asks=False)
         self.intake.sources.append(self._own)
         if spool is not None:
-            self._spool = SpoolSource(spool, self._log)
-            self.intake.sources.append(self._spool)
+            self.intake.sources.append(SpoolSource(spool, self._log))
+        if burst is not None:
+            self.intake.sources.append(BurstSource(burst, self._chain, self._log))
         for directory in adopted:
             self.adopt(directory)
 
@@ -132,16 +132,15 @@ class Pump:
         self._looked = now
         more = False
         for source in list(self.intake.sources):
-            is_spool = source is self._spool
-            if is_spool and not self._spool_more and now - self._spool_looked < limits.SPOOL_POLL_S:
-                continue
-            found = self._read(source)
-            more = found or more
-            if is_spool:
-                self._spool_more = found
+            if not isinstance(source, SpoolSource):
+                more = self._read(source) or more
+            elif source.has_more or now - self._spool_looked >= limits.SPOOL_POLL_S:
+                source.has_more = self._read(source)
+                more = source.has_more or more
         if now - self._spool_looked >= limits.SPOOL_POLL_S:
             self._spool_looked = now
         self._question()
+        self._weigh(now)
         if self._flush is not None and self._flush.target is None and not more:
             self._flush.target = self.intake.taken
         self._schedule(limits.BELL_S if more and not self.intake.is_full else limits.POLL_S)
@@ -173,8 +172,19 @@ class Pump:
             self._timer.cancel()
         self._close_bell()
         for source in self.intake.sources:
-            if isinstance(source, OutboxSource):
-                source.close()
+            source.close()
+
+    def _weigh(self, now: float) -> None:
+        """Turn hooks away while this agent can take no more and too much waits in its outbox."""
+        if self._own is None or now - self._weighed < limits.POLL_S:
+            return
+        self._weighed = now
+        try:
+            told = self._own.weigh(takes_more=not self.intake.is_full)
+        except (SubmissionError, OSError):
+            return  # it is being renamed or gone: `_read` says so
+        if told:
+            self._log.warning("outbox", reason=told)
 
     def _close_bell(self) -> None:
         if self._bell is not None:
@@ -216,7 +226,7 @@ class Pump:
         try:
             items, more = self.intake.read(source)
         except SubmissionError as error:
-            self._log.error("an outbox cannot be read", reason=error)
+            self._log.error("records cannot be read", reason=error)
             if isinstance(source, OutboxSource) and source is not self._own:
                 self.intake.sources.remove(source)
                 source.close()

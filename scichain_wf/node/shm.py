@@ -14,12 +14,13 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import time
 from pathlib import Path
 from typing import Final
 
 from scichain_wf import limits
-from scichain_wf.client.outbox import create_outbox, outbox_directory
+from scichain_wf.client.outbox import SUFFIX, create_outbox, outbox_directory
 from scichain_wf.errors import LedgerError, PeerError, SubmissionError
 
 _DRAIN: Final = "drain."
@@ -102,6 +103,14 @@ def set_aside(directory: Path) -> Path:
     target = directory.with_name(f"{_DRAIN}{os.urandom(8).hex()}")
     directory.rename(target)
     return target
+
+
+def turn_away(directory: Path, *, away: bool) -> None:
+    """Tell the hooks of an outbox to go elsewhere, or that they may come again."""
+    mode = stat.S_ISVTX if away else 0
+    directory.chmod(0o700 | mode)
+    for file in directory.glob(f"*{SUFFIX}"):
+        file.chmod(0o600 | mode)
 
 
 def leftovers(chain: bytes, *, ended: bool) -> list[Path]:

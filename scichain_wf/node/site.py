@@ -42,18 +42,21 @@ class Site:
         ports: see `Ports`.
         slots: how many further agents others start; their slots follow those of its own.
         metrics: directory where it and its own agents leave their figures.
+        burst: the directory of this host's burst buffer, if it has one.
     """
 
     host: str
     ports: Ports
     slots: int
     metrics: Path
+    burst: Path | None = None
 
     @classmethod
     def from_line(cls, value: dict[str, object]) -> Self:
         """From a first line; `PeerError` if it is malformed."""
         metrics = Path(wire.text(value, "metrics", limits.PATH_BYTES_MAX))
-        return cls(*wire.listening(value), wire.integer(value, "slots"), metrics)
+        name = wire.text(value, "burst_buffer", limits.PATH_BYTES_MAX) if value.get("burst_buffer") else ""
+        return cls(*wire.listening(value), wire.integer(value, "slots"), metrics, Path(name) if name else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,9 +164,10 @@ class StorageNode:
         place = self._site.host, self._site.ports
         address = await listener.start(*place)
         count = len(self._crew.all_slots)
-        ticket, figures = partial(self._launch.ticket, run=authority), self._site.metrics
+        ticket, here = partial(self._launch.ticket, run=authority), (*place, self._site.metrics)
         self._crew.start(
-            lambda slot, adopt: agent_line(ticket(slot), self._layout, address, *place, figures, adopt), self._adopted
+            lambda slot, adopt: agent_line(ticket(slot), self._layout, address, *here, adopt, self._site.burst),
+            self._adopted,
         )
         await self._until(lambda: len(self._members.all) == count, "join", limits.START_TIMEOUT_S)
         async with self._appending:

@@ -16,6 +16,7 @@ from scichain_wf.cli.doctor.check import Check, Level, fail, ok, size, warn
 from scichain_wf.cli.locate import chain_option, is_chain, json_option, wanted_chain
 from scichain_wf.cli.output import say, say_fields, say_json
 from scichain_wf.cli.place import place, place_options
+from scichain_wf.config import load_config
 
 _STYLES: Final = {Level.OK: None, Level.WARN: "odd", Level.FAIL: "bad"}
 
@@ -76,6 +77,7 @@ def _examined(chain_dir: Path) -> Iterator[Check]:
 
     yield host.software_check()
     yield from memory.memory_checks(SHARED_MEMORY)
+    yield from _burst()
     yield _leftovers()
     yield from filesystem.place_checks(chain_dir)
     chain, newest_s = _chain(chain_dir)
@@ -94,7 +96,16 @@ def _examined_node(
 
     yield this_host.software_check()
     yield from memory.memory_checks(SHARED_MEMORY)
+    yield from _burst()
     yield from node.node_checks(chain_dir, slot, token, host, ports)
+
+
+def _burst() -> Iterator[Check]:
+    from scichain_wf.cli.doctor.burst import burst_check
+
+    base = load_config(Path.cwd()).burst_buffer
+    if base is not None:
+        yield burst_check(base)
 
 
 def _leftovers() -> Check:

@@ -13,6 +13,7 @@ import pytest
 
 from scichain_wf import keystore, limits
 from scichain_wf.cli.doctor import filesystem, host, memory
+from scichain_wf.cli.doctor.burst import burst_check
 from scichain_wf.cli.doctor.check import Check, Level, size
 from tests.chains import DiskChain
 from tests.mounts import mounted, tmpfs
@@ -309,3 +310,28 @@ def test_engine_is_asked_without_what_lies_in_this_directory(tmp_path: Path, mon
 )
 def test_sizes_are_for_people(number: int, text: str) -> None:
     assert size(number) == text
+
+
+# --- the burst buffer ---------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "level", "said"),
+    [
+        ("size=2g,mode=1777", Level.WARN, "gone when this machine restarts"),
+        ("size=1m,mode=1777", Level.FAIL, "free"),
+        ("ro,mode=1777", Level.FAIL, "it may not be written"),
+        ("mode=777", Level.FAIL, "chmod +t"),
+    ],
+)
+def test_burst_buffer_that_is_of_little_use_is_named(tmp_path: Path, options: str, level: Level, said: str) -> None:
+    with tmpfs(tmp_path / "t", options) as base:
+        check = burst_check(base)
+    assert (check.level, said in check.found) == (level, True), check
+    assert check.remedy
+
+
+def test_burst_buffer_on_a_disk_is_sound_and_one_of_ours_that_is_open_is_not(tmp_path: Path) -> None:
+    assert burst_check(tmp_path).level is Level.OK
+    (tmp_path / f"scichain-{os.geteuid()}").mkdir()
+    (tmp_path / f"scichain-{os.geteuid()}").chmod(0o755)
+    check = burst_check(tmp_path)
+    assert (check.level, "open to other users" in check.found) == (Level.FAIL, True)

@@ -19,8 +19,9 @@ import pytest
 from scichain_wf import limits
 from scichain_wf.cli import standing
 from scichain_wf.cli.app import app
+from scichain_wf.client.burst import burst_directory, write_burst
 from scichain_wf.client.outbox import OutboxWriter, create_outbox, outbox_directory
-from scichain_wf.client.spool import write_spool
+from scichain_wf.client.spool import list_spool, write_spool
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.transaction import RunId, Transaction
 from scichain_wf.node import leftovers, shm
@@ -74,6 +75,32 @@ def test_status_says_what_is_there_and_what_waits(chain: DiskChain, say: Say, sh
     assert "service     none on this host" in text
     assert "set aside" in text
     os.close(lock)
+
+
+def test_status_doctor_and_clean_know_the_burst_buffer(
+    chain: DiskChain, say: Say, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = chain.root.parent / "disk"
+    base.mkdir()
+    monkeypatch.setenv("SCICHAIN_BURST_BUFFER", str(base))
+    monkeypatch.setattr(limits, "LEFTOVER_AGE_S", -1.0)
+    assert say("status", "--json").json["burst"] == 0
+    assert say("clean").out == "there is nothing to remove\n"
+    write_burst(base, chain.builder.chain, record(chain))
+    assert say("status", "--json").json["burst"] == 1
+    assert "0 in the spool, 1 in the burst buffer of this host" in say("status").out
+    assert "1 spooled" in say("watch", "--count", "1").out
+    assert "1 records not on the chain yet" in say("clean").out
+    [path] = list_spool(burst_directory(base, chain.builder.chain))
+    path.unlink()
+    assert "removed burst buffer" in say("clean").out
+    assert f"{base} on " in say("doctor").out
+    base.chmod(0o777)
+    assert say("status", "--json").json["burst"] == 0
+    said = say("doctor")
+    assert (said.code, f"chmod +t {base}" in said.out) == (3, True)
+    refused = say("clean")
+    assert (refused.code, f"chmod +t {base}" in refused.err) == (3, True)
 
 
 def test_status_of_a_chain_without_runs_or_checkpoint(tmp_path: Path, say: Say, shared: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from scichain_wf import limits
+from scichain_wf.client.burst import burst_directory
 from scichain_wf.client.outbox import OutboxReader, create_outbox, outbox_directory
 from scichain_wf.client.spool import list_spool, read_spool
 from scichain_wf.hooks.closing import detour_lines
@@ -22,6 +23,7 @@ from scichain_wf.hooks.records import Engine, TaskFacts, task_body
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.canonical import JsonObject
 from scichain_wf.model.transaction import RunId, Transaction
+from scichain_wf.node import shm
 
 CHAIN = bytes(range(32))
 NOTE: JsonObject = {"text": "x"}
@@ -201,6 +203,7 @@ def test_a_squatted_outbox_sends_everything_to_the_spool_and_one_reason_to_the_u
 SMALL_SHARED_MEMORY = """
 import sys
 from pathlib import Path
+from scichain_wf.client.burst import burst_directory
 from scichain_wf.client.outbox import OutboxReader, create_outbox, outbox_directory
 from scichain_wf.client.spool import list_spool
 from scichain_wf.hooks.recorder import Delivery, Recorder, new_run_id
@@ -255,3 +258,37 @@ def test_a_stopped_hook_keeps_nobody_waiting(outboxes: list[Path], spool: Path) 
         for pid in children:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+
+
+def test_burst_buffer_comes_before_the_spool_where_there_are_agents(
+    outboxes: list[Path], spool: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "burst"
+    base.mkdir()
+    recorder = Recorder(CHAIN, new_run_id(), outboxes, spool, burst=base)
+    assert recorder.emit(Kind.NOTE, NOTE) is Delivery.OUTBOX
+    for directory in outboxes:
+        shm.turn_away(directory, away=True)
+    assert recorder.emit(Kind.NOTE, NOTE) is Delivery.SPOOL
+    assert len(list_spool(burst_directory(base, CHAIN))) == 1
+    assert list_spool(spool) == []
+    assert "can take no more" in recorder.detour
+    base.chmod(0o777)
+    assert recorder.emit(Kind.NOTE, NOTE) is Delivery.SPOOL
+    assert len(list_spool(spool)) == 1
+    assert recorder.problems == []
+    base.chmod(0o700)
+    away = Recorder(CHAIN, new_run_id(), [], spool, burst=base)  # nobody on this host would read it
+    assert away.emit(Kind.NOTE, NOTE) is Delivery.SPOOL
+    assert (len(list_spool(burst_directory(base, CHAIN))), len(list_spool(spool))) == (1, 2)
+
+
+def test_refusal_of_the_burst_buffer_is_told_too(outboxes: list[Path], spool: Path, tmp_path: Path) -> None:
+    shm.turn_away(outboxes[0], away=True)
+    recorder = Recorder(CHAIN, new_run_id(), outboxes[:1], spool, burst=tmp_path / "missing")
+    assert recorder.emit(Kind.NOTE, NOTE) is Delivery.SPOOL
+    assert "can take no more" in recorder.detour
+    assert f"burst buffer {tmp_path / 'missing'}" in recorder.detour
+    nowhere = Recorder(CHAIN, new_run_id(), outboxes[:1], None, burst=tmp_path / "missing")
+    assert nowhere.emit(Kind.NOTE, NOTE) is Delivery.LOST
+    assert "burst buffer" in nowhere.problems[0]

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from scichain_wf import limits
+from scichain_wf.client.burst import burst_directory, write_burst
 from scichain_wf.client.outbox import OutboxWriter, create_outbox, outbox_directory
+from scichain_wf.client.spool import list_spool
 from scichain_wf.node import leftovers, shm
 from scichain_wf.node.leftovers import Contains, Kind
 from tests.builders import ChainBuilder
@@ -156,3 +158,45 @@ def test_lost_lock_table_means_that_nobody_is_seen_and_cleaning_asks_the_lock_it
     assert [item.held for item in leftovers.found(tmp_path)] == [False]
     assert cleaned(tmp_path, knowing(True))["slot-1"] == (False, "in use by an agent")
     os.close(lock)
+
+
+def test_burst_buffer_is_removed_only_when_nothing_waits_and_nobody_reads_it(tmp_path: Path) -> None:
+    assert leftovers.clean_burst(tmp_path, PREFIX, dry_run=False) == []
+    write_burst(tmp_path, CHAIN, RECORD)
+    directory = burst_directory(tmp_path, CHAIN)
+    (directory / "tmp" / "torn").write_bytes(b"x")
+
+    def verdict(*, dry_run: bool = False) -> tuple[bool, str]:
+        [one] = leftovers.clean_burst(tmp_path, PREFIX, dry_run=dry_run)
+        assert (one.found.kind, one.found.path) == (Kind.BURST, directory)
+        return one.removed, one.reason
+
+    assert verdict() == (False, "1 records not on the chain yet; the next run on that chain takes them in")
+    [path] = list_spool(directory)
+    path.unlink()
+    lock = shm.hold(directory)
+    assert verdict() == (False, "in use by an agent")
+    os.close(lock)
+    assert verdict(dry_run=True) == (True, "nothing waits in it")
+    assert (directory / "tmp" / "torn").exists()
+    assert verdict() == (True, "nothing waits in it")
+    assert not directory.exists()
+
+
+def test_burst_buffer_that_hooks_may_be_writing_to_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LEFTOVER_AGE_S", 3_600.0)
+    write_burst(tmp_path, CHAIN, RECORD)
+    [path] = list_spool(burst_directory(tmp_path, CHAIN))
+    path.unlink()
+    [one] = leftovers.clean_burst(tmp_path, PREFIX, dry_run=False)
+    assert not one.removed
+    assert path.parent.exists()
+
+
+def test_burst_buffer_with_something_of_a_stranger_in_it_is_kept(tmp_path: Path) -> None:
+    write_burst(tmp_path, CHAIN, RECORD)
+    [path] = list_spool(burst_directory(tmp_path, CHAIN))
+    path.rename(path.with_name("strange"))
+    [one] = leftovers.clean_burst(tmp_path, PREFIX, dry_run=False)
+    assert (one.removed, one.reason) == (False, "cannot be removed: Directory not empty")
+    assert path.with_name("strange").exists()

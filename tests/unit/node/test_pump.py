@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from scichain_wf import limits
+from scichain_wf.client.burst import burst_directory, write_burst
 from scichain_wf.client.outbox import OutboxWriter, outbox_directory
-from scichain_wf.client.spool import write_spool
+from scichain_wf.client.spool import list_spool, write_spool
 from scichain_wf.consensus.events import Item
 from scichain_wf.errors import SubmissionError
-from scichain_wf.node.intake import Intake
+from scichain_wf.node.intake import BurstSource, Intake
 from scichain_wf.node.log import Log
 from scichain_wf.node.pump import Pump
 from tests.builders import ChainBuilder
@@ -94,3 +95,99 @@ def test_nothing_is_read_before_there_is_somebody_to_certify_it(
         pump.close()
 
     asyncio.run(wait())
+
+
+def test_an_outbox_of_which_too_much_waits_turns_hooks_away_until_the_core_takes_more(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hook writes one record more at most, and every record is taken in later. Spec: LOSS-1."""
+    build = ChainBuilder()
+    directory = outbox_directory(build.chain, 1, short_path)
+    monkeypatch.setattr("scichain_wf.node.pump.outbox_directory", lambda *_: directory)
+    monkeypatch.setattr(limits, "POOL_TRANSACTIONS_MAX", 2)
+    monkeypatch.setattr(limits, "LOOK_TRANSACTIONS_MAX", 2)
+    monkeypatch.setattr(limits, "POLL_S", 0.0)
+    records = [build.task(f"t{number}") for number in range(10)]
+    monkeypatch.setattr(limits, "OUTBOX_WAITING_BYTES_MAX", 2 * len(records[0].encode()))
+    taken: list[Item] = []
+
+    async def fill() -> None:
+        intake = Intake(build.chain, short_path / "refused", Log("test"))
+        pump = Pump(build.chain, 1, intake, taken.extend, lambda _: True, Log("test"))
+        pump.open(None, [])
+        pump.begin()
+        hook, other = OutboxWriter(directory), OutboxWriter(directory)
+        for record in records[:4]:
+            hook.append(record.encode())
+        other.append(records[4].encode())
+        pump.look()
+        assert intake.is_full
+        for record in records[5:8]:
+            hook.append(record.encode())
+        pump.look()  # what is read is no longer counted, so that now more than the bound waits
+        for writer in (hook, other, OutboxWriter(directory)):
+            for _ in range(2):
+                with pytest.raises(SubmissionError, match="can take no more"):
+                    writer.append(records[8].encode())
+        pump.look()
+        with pytest.raises(SubmissionError, match="can take no more"):
+            hook.append(records[8].encode())
+        for _ in range(8):
+            intake.settled(tuple(item.id for item in taken))
+            pump.look()
+        hook.append(records[9].encode())
+        for _ in range(8):
+            intake.settled(tuple(item.id for item in taken))
+            pump.look()
+        assert {item.id for item in taken} == {record.id for record in records}
+        pump.close()
+
+    asyncio.run(asyncio.wait_for(fill(), 60))
+
+
+def test_one_agent_of_a_host_reads_the_burst_buffer_and_another_when_it_is_gone(tmp_path: Path) -> None:
+    build = ChainBuilder()
+    first, second = (BurstSource(tmp_path, build.chain, Log("test")) for _ in range(2))
+    assert (first.read(), first.is_all) == ([], True)
+    records = [build.task(f"t{number}").encode() for number in range(2)]
+    write_burst(tmp_path, build.chain, records[0])
+    [(name, data)] = first.read()
+    assert data == records[0]
+    assert (second.read(), second.is_all) == ([], True)
+    first.let_go(name)
+    write_burst(tmp_path, build.chain, records[1])
+    first.close()
+    first.close()
+    [(name, data)] = second.read()
+    assert data == records[1]
+    second.let_go(name)
+    assert second.is_finished()
+    assert list_spool(burst_directory(tmp_path, build.chain)) == []
+    second.close()
+
+
+def test_burst_buffer_that_is_not_safe_is_named_and_not_read(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = ChainBuilder()
+    directory = outbox_directory(build.chain, 1, short_path)
+    monkeypatch.setattr("scichain_wf.node.pump.outbox_directory", lambda *_: directory)
+    base = short_path / "burst"
+    base.mkdir()
+    write_burst(base, build.chain, build.task("t").encode())
+    base.chmod(0o777)
+
+    async def look() -> None:
+        intake = Intake(build.chain, short_path / "refused", Log("test"))
+        pump = Pump(build.chain, 1, intake, lambda _: None, lambda _: False, Log("test"))
+        pump.open(None, [], base)
+        pump.begin()
+        assert intake.taken == 0
+        base.chmod(0o700)
+        pump.flush(1, drain=False)
+        assert intake.taken == 1
+        pump.close()
+
+    asyncio.run(look())
+    assert "chmod +t" in capsys.readouterr().err
+    assert len(list_spool(burst_directory(base, build.chain))) == 1
