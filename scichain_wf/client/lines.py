@@ -22,6 +22,7 @@ from scichain_wf import limits
 from scichain_wf.errors import EXIT_INCOMPLETE, PeerError
 
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
+_TIMEVAL: Final = struct.Struct("ll")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +132,10 @@ class SocketLines(Lines):
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._socket.settimeout(limits.SERVICE_GRACE_S)
+            # `settimeout` would not wait where many connect at once.
+            wait = _TIMEVAL.pack(*divmod(int(limits.SERVICE_GRACE_S * 1_000_000), 1_000_000))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
             self._socket.connect(os.fspath(path))
-            self._socket.settimeout(None)
             pid, uid, _ = _CREDENTIALS.unpack(
                 self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             )

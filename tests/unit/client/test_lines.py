@@ -6,13 +6,17 @@ import fcntl
 import os
 import resource
 import shutil
+import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from scichain_wf.client.lines import Directory, Lines
+from scichain_wf import limits
+from scichain_wf.client.lines import Directory, Lines, SocketLines
 
 MANY = 1_100
 """More than `select` can watch."""
@@ -62,3 +66,30 @@ def test_a_directory_is_told_from_its_copy_under_whatever_path_it_is_seen(tmp_pa
     assert seen.is_same(Directory(seen.path, seen.device, seen.inode + 1))
     assert not seen.is_same(Directory.of(tmp_path / "copy"))
     assert Directory(*seen.value()) == seen  # type: ignore[arg-type]
+
+
+def accept_late(listening: socket.socket, count: int) -> list[socket.socket]:
+    time.sleep(0.2)
+    return [listening.accept()[0] for _ in range(count)]
+
+
+def test_who_comes_with_many_others_waits_for_its_turn(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, crowd = short_path / "service", []
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.fspath(path))
+        listening.listen(1)
+        with suppress(BlockingIOError):
+            while True:
+                one = socket.socket(socket.AF_UNIX)
+                crowd.append(one)
+                one.setblocking(False)
+                one.connect(os.fspath(path))
+        monkeypatch.setattr(limits, "SERVICE_GRACE_S", 0.05)
+        with pytest.raises(BlockingIOError):  # nobody accepts: it does not wait for ever
+            SocketLines(path)
+        monkeypatch.setattr(limits, "SERVICE_GRACE_S", 30.0)
+        with ThreadPoolExecutor(1) as pool:
+            accepted = pool.submit(accept_late, listening, len(crowd))  # all but the last of the crowd, and this one
+            SocketLines(path).close()
+            for one in (*crowd, *accepted.result()):
+                one.close()
