@@ -70,6 +70,7 @@ def test_a_directory_is_told_from_its_copy_under_whatever_path_it_is_seen(tmp_pa
 
 def accept_late(listening: socket.socket, count: int) -> list[socket.socket]:
     time.sleep(0.2)
+    listening.settimeout(5)  # if nobody comes, the test is over
     return [listening.accept()[0] for _ in range(count)]
 
 
