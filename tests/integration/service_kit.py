@@ -6,12 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scichain_wf import audit, keystore
 from scichain_wf.client.outbox import OutboxWriter
 from scichain_wf.client.service import Service, start
+from scichain_wf.errors import LedgerBusy
 from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.ledger.prepared import prepared
 from scichain_wf.ledger.store import ChainStore
@@ -73,6 +74,12 @@ def running(chain: Path, nodes: int = 1) -> Iterator[Service]:
 
 def committed(chain: Path) -> dict[bytes, list[tuple[int, str]]]:
     """Transaction id → (height, mode) of every place where it is linked, epochs left out."""
+    while True:
+        with suppress(LedgerBusy):  # its storage node writes on: readers are told, and read again
+            return _committed(chain)
+
+
+def _committed(chain: Path) -> dict[bytes, list[tuple[int, str]]]:
     found: dict[bytes, list[tuple[int, str]]] = {}
     with ChainStore.open(ChainLayout(chain).live_ledger(), readonly=True) as store, store.view() as view:
         for height in range(view.size):
