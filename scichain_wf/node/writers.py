@@ -134,13 +134,17 @@ class Writer:
                 os.pwrite(self._descriptor, second_line(self._state, self._beats), self._offset)
                 os.fsync(self._descriptor)
                 gone = os.fstat(self._descriptor).st_nlink == 0
+                # Looked up by name, a successor may be "not there" for a minute in the cache of a network file system;
+                # whoever opens a directory asks its server.
+                names = [] if gone else os.listdir(self._layout.writers)
             except OSError as error:
                 raise LedgerError(
                     f"{self._layout.marker(self.number)}: the writer's lease cannot be renewed ({error.strerror}); "
                     "nothing is promised until it can"
                 ) from None
-            if gone or os.path.lexists(self._layout.marker(self.number + 1)):
-                self._lost = self._fenced(began - self._began, gone=gone)
+            own, successor = (self._layout.marker(number).name for number in (self.number, self.number + 1))
+            if own not in names or successor in names:
+                self._lost = self._fenced(began - self._began, gone=own not in names)
                 raise self._lost
             self._began = began
 

@@ -14,8 +14,11 @@ from typing import Self, cast
 
 import pytest
 
+from scichain_wf.errors import LedgerError
 from scichain_wf.ledger.layout import ChainLayout
+from scichain_wf.node.writers import claimed
 from tests.integration.store_crash import strace_works
+from tests.mounts import mounted
 
 ROOT = Path(__file__).parents[2]
 LONG_S, SHORT_S = 3_600.0, 0.4
@@ -161,3 +164,20 @@ def test_a_directory_that_may_not_be_written_is_named(short_path: Path) -> None:
     layout.run_dir.chmod(0o777)
     error = str(refused(Claimant(layout.root, LONG_S), "nobody")["error"])
     assert f"{layout.writers}: Permission denied while taking the chain over" in error
+
+
+def test_a_successor_is_seen_through_a_cache_that_says_it_is_not_there(tmp_path: Path) -> None:
+    """Spec: SAFE-8. An NFS client remembers for up to a minute that a name was not there; so does this mount."""
+    below, seen = tmp_path / "below", tmp_path / "seen"
+    for name in ("run", "writers"):
+        (below / "chain" / name).mkdir(parents=True)
+    options = ["-o", "negative_timeout=3600,entry_timeout=3600,attr_timeout=3600"]
+    with mounted(seen, ["bindfs", *options, str(below), str(seen)]), claimed(ChainLayout(seen / "chain")) as writer:
+        writer.hold()
+        successor = Path("chain", "writers", "00000002")
+        assert not (seen / successor).exists()
+        (below / successor).touch()
+        assert not (seen / successor).exists()
+        with pytest.raises(LedgerError, match=r"writer 1\) was not heard of for .* took over"):
+            writer.renew()
+        assert writer.is_fenced
