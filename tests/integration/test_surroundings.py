@@ -138,20 +138,6 @@ def wrong_clock(days: int) -> dict[str, str]:
 
 
 @needs_faketime
-@pytest.mark.parametrize("days", [366, -366])
-def test_a_clock_that_is_a_year_off_changes_times_and_nothing_else(tmp_path: Path, days: int) -> None:
-    """Before and after a run with the right clock: order and validity do not come from clocks. Spec: SAFE-1, HOOK-1."""
-    (tmp_path / "in").write_text("x")
-    command = [*PROGRAM, "run", "-i", "in", "-o", "out", "--", "sh", "-c", "cp in out; exit 7"]
-    right = os.environ | {"PYTHONPATH": str(ROOT)}
-    for environment in (right, wrong_clock(days), right):
-        run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert run.returncode == 7, run.stderr
-        assert "0 POET, 0 spool" in run.stderr
-    assert_verifies(tmp_path / ".scichain")
-
-
-@needs_faketime
 def test_an_agent_with_a_wrong_clock_is_told_to_compare_clocks(tmp_path: Path) -> None:
     from scichain_wf.client.service import Others
 
