@@ -136,7 +136,8 @@ class RunSession:
 
         run = new_run_id()
         try:
-            running = service.attend(plan.chain_dir, plan.nodes, plan.metrics_dir, plan.burst_buffer, wait=False)
+            waits = plan.ack == "committed"  # who waits for commits needs somebody to ask
+            running = service.attend(plan.chain_dir, plan.nodes, plan.metrics_dir, plan.burst_buffer, wait=waits)
         except (LedgerError, PeerError) as refusal:
             if not may_spool or isinstance(refusal, LedgerCorrupt):
                 raise

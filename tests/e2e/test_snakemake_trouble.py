@@ -289,7 +289,8 @@ def test_snakemake_of_another_version_is_named_and_nothing_else_changes(tmp_path
 def test_plugin_without_its_library_changes_nothing_unless_strict(tmp_path: Path) -> None:
     """Spec: HOOK-1."""
     project = simple_project(tmp_path)
-    project.write("scichain_wf/__init__.py", "")  # found before the installed one: `python -m` looks here first
+    project.write("scichain_wf/__init__.py", "")
+    project.variables["PYTHONPATH"] = str(project.directory)  # found before the installed one
     strict = project.snakemake("--logger-scichain-strict")
     assert strict.returncode == 1
     assert not (project.directory / "out.txt").exists()
@@ -337,7 +338,7 @@ def test_disk_that_fills_up_during_a_run_stops_nothing_and_the_next_run_takes_th
         assert project.verdict() == 0
 
 
-STORAGE = "$(cut -d' ' -f3 .scichain/run/storage)"
+STORAGE = "$(until cut -d' ' -f3 .scichain/run/storage 2>/dev/null; do sleep 0.1; done)"  # a start does not wait for it
 
 
 def test_storage_process_that_is_killed_is_started_again_and_nobody_notices(tmp_path: Path) -> None:

@@ -27,8 +27,14 @@ def test_records_spill_to_the_burst_buffer_and_each_is_committed_once(tmp_path: 
     base.mkdir()
     script = 'mount -t tmpfs -o size=1m,mode=1777 none /dev/shm && exec "$@"'
     program = [sys.executable, "-m", "tests.integration.spill", str(chain), str(base), str(COUNT)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
     run = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script, "sh", *program], capture_output=True, text=True, check=True, cwd=ROOT
+        ["unshare", "--mount", "sh", "-c", script, "sh", *program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
     )
     said = json.loads(run.stdout)
     assert said["problems"] == []
