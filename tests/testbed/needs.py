@@ -49,3 +49,5 @@ taps = _mark(missing() or ("" if Path("/dev/net/tun").exists() else "no tap devi
 """The user-space wire."""
 slurm = _mark(missing("slurmctld", "slurmd", "munged") or ("" if Path("/etc/slurm").is_dir() else "no /etc/slurm"))
 """A Slurm cluster."""
+uml = _mark(missing("linux.uml", "modprobe", "exportfs", "rpc.nfsd", "mount.nfs"))
+"""Kernels of their own, and NFS between them."""
