@@ -87,5 +87,13 @@ class SubmissionError(ScichainError):
     """A transaction could not be handed over; the message says where it is kept."""
 
 
+def reason_of(error: BaseException) -> str:
+    """What `error` says; its class if it says nothing, or cannot."""
+    try:
+        return str(error) or type(error).__name__
+    except Exception:  # noqa: BLE001 - a foreign exception's own text may fail
+        return type(error).__name__
+
+
 class InvariantViolation(BaseException):
     """A rule this program promises to keep does not hold: a bug here, not bad input. Never caught."""

@@ -280,6 +280,8 @@ DRAIN_FULL_TIMEOUT_S: Final = 3.0
 """The same where its disk is full: somebody may be making room, but the user is waiting for the prompt."""
 DRAIN_SILENCE_S: Final = 5.0
 """It does not wait longer for agents that all others are waiting for, when none of them can be reached."""
+FLUSH_SILENCE_S: Final = 10.0
+"""A flush for which all others are done does not wait longer for agents that hear of it and say nothing."""
 PEERS_S: Final = 0.1
 """Addresses of agents that joined within this are told to the others at once: each of N told to N others."""
 SERVICE_GRACE_S: Final = 10.0

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from contextlib import suppress
+from typing import NoReturn, TextIO
 
 from scichain_wf import errors
 
@@ -38,10 +39,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         # `scichain-wf ... | head`: the reader has seen enough. What was not read to its end is no "verified".
         code = code or errors.EXIT_INCOMPLETE
-        _discard_stdout()
+        _discard(sys.stdout)
+    except OSError as error:  # of the last flush
+        _say(f"standard output: {error.strerror or error}")
+        code = code or errors.EXIT_INCOMPLETE
+        _discard(sys.stdout)
     except KeyboardInterrupt:
         _say("interrupted")
         code = EXIT_INTERRUPTED
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:  # nowhere to say anything, which changes no verdict
+        _discard(sys.stderr)
     sys.exit(code)
 
 
@@ -94,9 +104,10 @@ def _complete(instruction: str) -> int:
 
 
 def _say(message: str) -> None:
-    print(f"scichain-wf: {message}", file=sys.stderr)  # noqa: T201 - this is the program's own voice
+    with suppress(OSError, ValueError, AttributeError):  # nobody listens, its disk is full, or there is no such thing
+        sys.stderr.write(f"{PROGRAM}: {message}\n")
 
 
-def _discard_stdout() -> None:
-    """Python flushes standard output once more at exit; give it somewhere to go."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _discard(stream: TextIO) -> None:
+    """Python flushes it once more at exit; give it somewhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import click
@@ -24,7 +25,8 @@ def escaped(text: str) -> str:
 
 def complain(text: str) -> None:
     """One line about trouble, on standard error."""
-    print(f"scichain-wf: {escaped(text)}", file=sys.stderr)  # noqa: T201 - this is the program's own voice
+    with suppress(OSError, ValueError, AttributeError):  # nobody listens, its disk is full, or there is no such thing
+        sys.stderr.write(f"scichain-wf: {escaped(text)}\n")
 
 
 def say(text: str, style: str | None = None, indent: int = 0) -> None:

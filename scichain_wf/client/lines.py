@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Self, cast
 
-from scichain_wf import limits
-from scichain_wf.errors import EXIT_INCOMPLETE, PeerError
+from scichain_wf import errors, limits
+from scichain_wf.errors import EXIT_INCOMPLETE, PeerError, ScichainError
 
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
 _TIMEVAL: Final = struct.Struct("ll")
@@ -113,10 +113,10 @@ class ChildLines(Lines):
         if self._process.poll() is None:
             threading.Thread(target=self._process.wait, daemon=True).start()
 
-    def end(self) -> None:
-        """After a start that failed: its input is closed, so it ends by itself; if not, it is killed."""
+    def end(self, *, wait: bool = True) -> None:
+        """After a start that failed: its input is closed, so it ends by itself; if not, and we `wait`, it is killed."""
         self.leave()
-        if self.wait(limits.SERVICE_GRACE_S) is None:
+        if wait and self.wait(limits.SERVICE_GRACE_S) is None:
             self._process.kill()
         self.close()
 
@@ -165,7 +165,18 @@ class SocketLines(Lines):
             os.close(self._process)
             self._process = -1
 
-    end = close
+    def end(self, *, wait: bool = True) -> None:  # noqa: ARG002 - as `ChildLines.end`
+        """Let go of it."""
+        self.close()
+
+
+def error_of(answer: dict[str, object]) -> ScichainError:
+    """The error that a line tells, in its own class; `InvariantViolation` and strangers become `PeerError`."""
+    value = cast("dict[str, str]", answer["error"])
+    kind = getattr(errors, value["class"], PeerError)
+    if not (isinstance(kind, type) and issubclass(kind, ScichainError)):
+        kind = PeerError
+    return kind(value["message"])
 
 
 def _opened(pid: int) -> int:

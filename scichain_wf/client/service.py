@@ -16,6 +16,7 @@ started or joined it talks to it; a fork of that process cannot. Standard librar
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -25,9 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, cast
 
-from scichain_wf import errors, limits
+from scichain_wf import limits
 from scichain_wf.client import kept
-from scichain_wf.client.lines import ChildLines, Directory, SocketLines
+from scichain_wf.client.lines import ChildLines, Directory, SocketLines, error_of
 from scichain_wf.client.outbox import SERVICE, outbox_directory
 from scichain_wf.client.spawn import log_file, spawned
 from scichain_wf.client.summary import Summary
@@ -110,7 +111,7 @@ class Service:
                 if answer.get("flush") != self._flushes:
                     continue
                 if "error" in answer:
-                    raise self._waiting(_error(answer))
+                    raise self._waiting(error_of(answer))
                 if "flushed" in answer:
                     self._keep()
                     return Summary.from_value(cast("dict[str, object]", answer["flushed"]))
@@ -176,17 +177,22 @@ class Service:
         self.poll()
         return self._lines.wait(timeout_s) is not None
 
-    def begin(self, wanted: dict[str, object], timeout_s: float, *, wait: bool = True) -> None:
-        """Say what is wanted, if anything, and wait until records are taken, or (`wait`) until the service is ready."""
+    def begin(
+        self, wanted: dict[str, object], timeout_s: float, *, wait: bool = True, deadline: float = math.inf
+    ) -> None:
+        """Say what is wanted, if anything, and wait until records are taken, or (`wait`) until the service is ready.
+
+        Until `deadline`; then it is left to itself.
+        """
         try:
             if wanted:
                 self._say(wanted)
             while not (self._is_ready if wait else self.chain):
-                self._take(self._answer(time.monotonic() + timeout_s))
+                self._take(self._answer(min(deadline, time.monotonic() + timeout_s)))
                 if self._failure is not None:
                     raise self._failure
         except PeerError as error:
-            self._lines.end()
+            self._lines.end(wait=time.monotonic() < deadline)
             if error is self._failure:
                 raise
             what = "start" if wanted else "answer"
@@ -224,7 +230,7 @@ class Service:
         if "pids" in answer:
             self.pids = cast("dict[str, int]", answer["pids"])
         if "error" in answer and "flush" not in answer:
-            self._failure = _error(answer)
+            self._failure = error_of(answer)
 
     def _ask_flush(self, run: bytes, deadline: float) -> None:
         left_ms = max(0, int((deadline - time.monotonic()) * 1_000))
@@ -284,6 +290,7 @@ def start(
     metrics_dir: Path | None = None,
     wait: bool = True,
     burst_buffer: Path | None = None,
+    deadline: float = math.inf,
 ) -> Service:
     """Start a storage node and `nodes` agents on the chain in `chain_dir`, making the chain if there is none.
 
@@ -297,6 +304,7 @@ def start(
         burst_buffer: see the setting.
         wait: until its agents have joined. If not, it is returned as soon as the chain is found in order and hooks can
             hand over records; what goes wrong after that, the flush tells.
+        deadline: until when it may take at all (monotonic); then it goes on without being waited for.
 
     Raises:
         LedgerInUse: a service of this host has it, or is about to begin or to end: see `attend`.
@@ -320,12 +328,12 @@ def start(
     place = {"listen": [others.host, *others.ports], "slots": others.slots, "metrics": str(metrics)}
     burst = {"burst_buffer": str(burst_buffer.absolute()) if burst_buffer is not None else None}
     service = Service(ChildLines(process), chain_dir)
-    service.begin({"role": "storage"} | wanted | place | burst, timeout_s, wait=wait)
+    service.begin({"role": "storage"} | wanted | place | burst, timeout_s, wait=wait, deadline=deadline)
     return service
 
 
-def join(chain_dir: Path) -> Service | None:
-    """Take part in the service that runs on this chain on this host; None if there is none.
+def join(chain_dir: Path, *, deadline: float = math.inf) -> Service | None:
+    """Take part in the service that runs on this chain on this host; None if there is none. `deadline`: as in `start`.
 
     Raises:
         PeerError: there is one, and it does not answer, or is another user's.
@@ -336,7 +344,7 @@ def join(chain_dir: Path) -> Service | None:
         return None
     service = Service(lines, chain_dir.absolute())
     try:
-        service.begin({}, limits.SERVICE_GRACE_S)
+        service.begin({}, limits.SERVICE_GRACE_S, deadline=deadline)
     except PeerError:
         if service.is_lost:
             return None  # it was just ending
@@ -361,29 +369,29 @@ def _connected(chain_dir: Path) -> SocketLines | None:
 
 
 def attend(
-    chain_dir: Path, nodes: int = 1, metrics_dir: Path | None = None, burst: Path | None = None, *, wait: bool = True
+    chain_dir: Path,
+    nodes: int = 1,
+    metrics_dir: Path | None = None,
+    burst: Path | None = None,
+    *,
+    wait: bool = True,
+    deadline: float = math.inf,
 ) -> Service:
     """Join the service that runs on this chain, or start one; wait for one that is just starting or ending.
 
     Raises:
-        ScichainError: as `start` and `join`.
+        ScichainError: as `start` and `join`; `PeerError` as well if there is no time left before `deadline`.
     """
-    deadline = time.monotonic() + limits.ATTEND_TIMEOUT_S
-    while True:
-        joined = join(chain_dir)
+    patience = time.monotonic() + limits.ATTEND_TIMEOUT_S
+    while time.monotonic() < deadline:
+        joined = join(chain_dir, deadline=deadline)
         if joined is not None:
             return joined
         try:
-            return start(chain_dir, nodes, metrics_dir=metrics_dir, burst_buffer=burst, wait=wait)
+            return start(
+                chain_dir, nodes, metrics_dir=metrics_dir, burst_buffer=burst, wait=wait, deadline=deadline
+            )
         except LedgerInUse:
-            if time.monotonic() > deadline:
+            if time.monotonic() > patience:
                 raise
-
-
-def _error(answer: dict[str, object]) -> ScichainError:
-    """The child's error in its own class; `InvariantViolation` and strangers become `PeerError`."""
-    value = cast("dict[str, str]", answer["error"])
-    kind = getattr(errors, value["class"], PeerError)
-    if not (isinstance(kind, type) and issubclass(kind, ScichainError)):
-        kind = PeerError
-    return kind(value["message"])
+    raise PeerError(f"no time was left to start a service of {chain_dir}; the next run on it takes the records in")

@@ -23,14 +23,14 @@ from scichain_wf.errors import SubmissionError
 SUFFIX: Final = ".tx"
 
 
-def write_spool(spool_dir: Path, data: bytes) -> Path:
-    """Keep the canonical bytes of one transaction; returns the file.
+def write_spool(spool_dir: Path, data: bytes, mark: str = "") -> Path:
+    """Keep the canonical bytes of one transaction; returns the file, whose name begins with `mark`.
 
     Raises:
         SubmissionError: it could not be kept: no room, no permission, or over the limit.
     """
     try:
-        return keep(spool_dir, data)
+        return keep(spool_dir, data, mark=mark)
     except OSError as error:
         raise SubmissionError(
             f"spool {spool_dir}: {error.strerror}; the record is lost unless there is room again: free space or quota, "
@@ -38,12 +38,12 @@ def write_spool(spool_dir: Path, data: bytes) -> Path:
         ) from None
 
 
-def keep(spool_dir: Path, data: bytes, *, sync: bool = False) -> Path:
+def keep(spool_dir: Path, data: bytes, *, sync: bool = False, mark: str = "") -> Path:
     """As `write_spool`, but raises OSError for what the file system says; `sync`: survives a restart of the machine."""
     if not 0 < len(data) <= limits.TRANSACTION_BYTES_MAX:
         raise SubmissionError(f"a transaction has 1 to {limits.TRANSACTION_BYTES_MAX} bytes, not {len(data)}")
     host = "".join(c if c.isalnum() or c in "-." else "_" for c in socket.gethostname())[:64]
-    name = f"{time.time_ns() // 1000:016d}.{os.getpid()}.{os.urandom(4).hex()}.{host}{SUFFIX}"
+    name = f"{mark}{time.time_ns() // 1000:016d}.{os.getpid()}.{os.urandom(4).hex()}.{host}{SUFFIX}"
     temporary, final = spool_dir / "tmp" / name, spool_dir / "new" / name
     try:
         for directory in (spool_dir, temporary.parent, final.parent):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
@@ -97,17 +98,20 @@ class Progress:
 
     def __call__(self, committed: int, pending: int) -> None:
         """To be told now and then."""
-        if self._output.isatty():
+        if self._output is not None and self._output.isatty():
             self._active = True
-            self._output.write(f"\r{_PREFIX}committed {committed} of {committed + pending} records ")
-            self._output.flush()
+            self._write(f"\r{_PREFIX}committed {committed} of {committed + pending} records ")
 
     def done(self) -> None:
         """Give the line back."""
         if self._active:
-            self._output.write("\r\033[K")
-            self._output.flush()
+            self._write("\r\033[K")
             self._active = False
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # the terminal is gone
+            self._output.write(text)
+            self._output.flush()
 
 
 def _counted(number: int, thing: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,4 +82,5 @@ def _watch(pid: int, watched: set[signal.Signals]) -> int:
             return os.waitstatus_to_exitcode(status)
         received = signal.sigwaitinfo(watched)
         if received.si_signo != signal.SIGCHLD and received.si_code != _FROM_KERNEL:
-            os.kill(pid, received.si_signo)
+            with suppress(PermissionError):  # it has become another user's (sudo): it is waited for nevertheless
+                os.kill(pid, received.si_signo)

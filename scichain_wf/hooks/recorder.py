@@ -24,7 +24,7 @@ from scichain_wf.client.burst import write_burst
 from scichain_wf.client.outbox import OutboxWriter
 from scichain_wf.client.spool import write_spool
 from scichain_wf.crypto.merkle import leaf_hash
-from scichain_wf.errors import DecodeError, PeerError, SubmissionError
+from scichain_wf.errors import DecodeError, PeerError, SubmissionError, reason_of
 from scichain_wf.hooks.naming import host_name
 from scichain_wf.hooks.records import shrunk
 from scichain_wf.model.bodies import Kind
@@ -90,15 +90,18 @@ class Recorder:
         self._problems: dict[str, int] = {}
         self._lock, self._pid = threading.Lock(), os.getpid()
 
-    def emit(self, kind: Kind, body: JsonObject, affinity: str = "") -> Delivery:
-        """Hand over one transaction; those of one `affinity` go to the same agent while it takes them."""
+    def emit(self, kind: Kind, body: JsonObject, affinity: str = "", *, waits: bool = True) -> Delivery:
+        """Hand over one transaction; those of one `affinity` go to the same agent while it takes them.
+
+        Where `ack` is `committed` it `waits` for the commit, unless somebody else does.
+        """
         try:
             key, data = self._encoded(kind, body)
             delivery = self._deliver(data, affinity)
-            if self._waits:
+            if self._waits and waits:
                 delivery = self._committed(key, data)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in here, the workflow goes on (HOOK-1)
-            self.problem(f"a {kind} record was not kept: {str(error) or type(error).__name__}")
+            self.problem(f"a {kind} record was not kept: {reason_of(error)}")
             delivery = Delivery.LOST
         with self._counting():
             self.sent[kind, delivery] += 1

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self, cast
@@ -18,7 +19,7 @@ from typing import Final, Literal, Self, cast
 from scichain_wf import __version__
 from scichain_wf.config import CHAIN_NAME, Config, load_config
 from scichain_wf.config.settings import BY_NAME
-from scichain_wf.errors import ConfigError, SubmissionError
+from scichain_wf.errors import ConfigError, SubmissionError, reason_of
 from scichain_wf.hooks.artifacts import Artifact, Artifacts
 from scichain_wf.hooks.closing import not_recorded_line, problem_lines
 from scichain_wf.hooks.digests import Hashing, HashPolicy
@@ -100,7 +101,7 @@ class Run:
         except Exception as error:
             if self.strict:
                 raise
-            _say(not_recorded_line(str(error) or type(error).__name__))
+            _say(not_recorded_line(reason_of(error)))
         with State.lock:
             self._outer, State.run = State.run, self
         return self
@@ -251,4 +252,5 @@ if hasattr(os, "register_at_fork"):
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)  # noqa: T201 - meant for the person at the terminal
+    with suppress(OSError, ValueError, AttributeError):  # nobody listens, its disk is full, or there is no such thing
+        sys.stderr.write(f"{line}\n")

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Self
 
 from scichain_wf import limits
 from scichain_wf.client.trustroot import read_trust_root
-from scichain_wf.errors import LedgerCorrupt, LedgerError, PeerError, ScichainError
+from scichain_wf.errors import LedgerCorrupt, LedgerError, PeerError, ScichainError, reason_of
 from scichain_wf.hooks.artifacts import Artifacts
 from scichain_wf.hooks.closing import (
     Progress,
@@ -169,11 +169,7 @@ class RunSession:
             tasks, intents = self._count_all(tasks, intents, deadline)
         missing = self._missing(expected, alone)
         body = run_end_body(status, time.time_ns() // 1_000, tasks, intents, tally, missing)
-        if self._author_key is not None:
-            from scichain_wf.model import manifest  # signing takes long to import, and few have a key
-
-            body = manifest.sign(self._author_key, recorder.chain, recorder.run, body)
-        recorder.emit(Kind.RUN_END, body)
+        recorder.emit(Kind.RUN_END, self._signed(body), waits=False)  # the flush waits for it
         if self._service is None:
             spooled = recorder.count_all(Delivery.SPOOL) + recorder.count_all(Delivery.LOCAL)
             spool, command = self.plan.chain_dir / "spool", self.plan.verify_command
@@ -189,7 +185,12 @@ class RunSession:
         """Those of `expected` that left no record, which is a problem."""
         if not expected or (self._service is None and not alone):  # others' records wait in the spool: nobody can tell
             return []
-        missing = sorted(expected if alone else set(expected) - recorded_tasks(self.plan.chain_dir, self.recorder.run))
+        try:
+            there = set() if alone else recorded_tasks(self.plan.chain_dir, self.recorder.run)
+        except Exception as error:  # noqa: BLE001 - HOOK-1
+            self.recorder.problem(f"whether every task left a record cannot be told: {reason_of(error)}")
+            return []
+        missing = sorted(set(expected) - there)
         if missing:
             self.recorder.problem(missing_line(missing))
         return missing
@@ -205,13 +206,20 @@ class RunSession:
             self.recorder.problem(f"the run's end is not signed: {error}")
             return None
 
+    def _signed(self, body: JsonObject) -> JsonObject:
+        if self._author_key is None:
+            return body
+        from scichain_wf.model import manifest  # signing takes long to import, and few have a key
+
+        return manifest.sign(self._author_key, self.recorder.chain, self.recorder.run, body)
+
     def _count_all(self, tasks: int, intents: int, deadline: float) -> tuple[int, int]:
         """Tasks and intents of all processes of the run, as far as they have arrived; at least our own."""
         if self._service is None:
             return tasks, intents
         try:
             summary = self._flushed(self._service, deadline)
-        except ScichainError:
+        except Exception:  # noqa: BLE001 - HOOK-1
             return tasks, intents  # the flush that follows says what is wrong
         others = sum(summary.transactions.values()) - summary.tasks - 1  # the run's start
         return max(tasks, summary.tasks), max(intents, others)
@@ -222,13 +230,13 @@ class RunSession:
         try:
             summary = self._flushed(service, deadline)
             closing.append(closing_line(self.recorder.run, summary, self.plan.verify_command))
-        except ScichainError as error:
-            self.recorder.problem(str(error))
+        except Exception as error:  # noqa: BLE001 - HOOK-1
+            self.recorder.problem(reason_of(error))
         try:
             (self._service or service).stop(timeout_s=max(deadline - time.monotonic(), limits.ANSWER_GRACE_S))
-        except ScichainError as error:
+        except Exception as error:  # noqa: BLE001 - HOOK-1
             if closing:  # else the flush has said it
-                self.recorder.problem(str(error))
+                self.recorder.problem(reason_of(error))
         return closing
 
     def _flushed(self, service: Service, deadline: float) -> Summary:
@@ -239,18 +247,20 @@ class RunSession:
         except PeerError:
             if not service.is_lost:
                 raise
-            service = self._replaced(service)
+            service = self._replaced(service, deadline)
             return service.flush(run, timeout_s=max(0.0, deadline - time.monotonic()), progress=progress)
         finally:
             progress.done()
 
-    def _replaced(self, lost: Service) -> Service:
+    def _replaced(self, lost: Service, deadline: float) -> Service:
         from scichain_wf.client import service
 
         with suppress(ScichainError):  # that it did not end in order is known
-            lost.stop()
+            lost.stop(timeout_s=limits.ANSWER_GRACE_S)
         plan = self.plan
-        self._service = service.attend(plan.chain_dir, plan.nodes, plan.metrics_dir, plan.burst_buffer)
+        self._service = service.attend(
+            plan.chain_dir, plan.nodes, plan.metrics_dir, plan.burst_buffer, deadline=deadline
+        )
         return self._service
 
     def _run_start(self) -> JsonObject:

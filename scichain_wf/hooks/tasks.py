@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Literal, Self
 
-from scichain_wf.errors import ScichainError, SubmissionError, UsageError
+from scichain_wf.errors import ScichainError, SubmissionError, UsageError, reason_of
 from scichain_wf.hooks.artifacts import Artifact
 from scichain_wf.hooks.environment import add_environment
 from scichain_wf.hooks.recorder import Delivery
@@ -95,8 +95,7 @@ class Task:
             body = intent_body(ENGINE, facts.name, facts.task, 1, uris, run.recorder.host, facts.started_us)
             delivery = run.recorder.emit(Kind.INTENT, body, facts.task)
         except Exception as error:  # noqa: BLE001 - HOOK-1
-            reason = str(error) or type(error).__name__
-            run.recorder.problem(f"{facts.name}: it is recorded without its inputs: {reason}")
+            run.recorder.problem(f"{facts.name}: it is recorded without its inputs: {reason_of(error)}")
         if run.strict and not delivery.is_enough:
             raise SubmissionError(f"{facts.name}: not begun, since it cannot be recorded: {run.recorder.trouble}")
         facts.started_us = _now_us()
@@ -132,7 +131,7 @@ class Task:
                 body = task_body(ENGINE, facts, run.recorder.host, run.user, run.redaction)
                 self.delivery = run.recorder.emit(Kind.TASK, body, facts.task)
             except Exception as trouble:  # noqa: BLE001 - HOOK-1
-                run.recorder.problem(f"{facts.name}: its end is not recorded: {str(trouble) or type(trouble).__name__}")
+                run.recorder.problem(f"{facts.name}: its end is not recorded: {reason_of(trouble)}")
                 self.delivery = Delivery.LOST
         run.ended(facts.task, facts.status, outputs)
 
@@ -189,7 +188,15 @@ def _note_fate(facts: TaskFacts, error: BaseException | None) -> None:
 def _paths(paths: Iterable[AnyPath]) -> list[str | bytes]:
     if isinstance(paths, (str, bytes, os.PathLike)):
         raise UsageError(f"inputs and outputs are lists of paths, not the path {paths!r:.200}")
-    return [os.path.join(os.getcwdb(), os.fsencode(path)) for path in paths]
+    return [_absolute(os.fsencode(path)) for path in paths]
+
+
+def _absolute(path: bytes) -> bytes:
+    """Against the directory that is current now; as it is where that has been removed: looking at it says so."""
+    try:
+        return os.path.join(os.getcwdb(), path)
+    except OSError:
+        return path
 
 
 def _roles(paths: Sequence[object], first: int = 0) -> list[str]:

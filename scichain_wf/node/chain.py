@@ -12,14 +12,16 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from scichain_wf import keystore
 from scichain_wf.client import kept
+from scichain_wf.client.spool import list_spool, read_spool
 from scichain_wf.consensus import membership
 from scichain_wf.crypto.signing import SigningKey
-from scichain_wf.errors import DecodeError, LedgerCorrupt, LedgerError, VerificationError
+from scichain_wf.errors import DecodeError, LedgerCorrupt, LedgerError, SubmissionError, VerificationError
 from scichain_wf.ledger.files import discard, os_failure, sync
 from scichain_wf.ledger.store import ChainStore
 from scichain_wf.model.checkpoint import Checkpoint
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from scichain_wf.ledger.view import ChainView
     from scichain_wf.node.writers import Writer
 
+RECOVERY: Final = "+recover-"
+"""Begins the names of spool files that hold what `recover` says; listed before all others."""
 _TRUST_ROOT: Final = "scichain-wf-trust-root-v1 "
 _OURS: Final = {"keys", "ledger", "writers", "spool", "run", "refused", "trust-root", "checkpoint"}
 
@@ -165,16 +169,58 @@ def check_kept(store: ChainStore) -> str:
     with store.view() as view:
         path = kept.path(view.chain_id)
         try:
-            note = Checkpoint.parse(kept.read(view.chain_id))
-            if note.chain != view.chain_id:
-                raise VerificationError("it is of another chain")
-            note.verify_storage(_epoch(view).storage)
+            note = kept_note(view)
         except FileNotFoundError:
             return f"there is no {path}: a rollback would not be noticed at this start" if view.size > 1 else ""
         except (OSError, DecodeError, VerificationError) as error:
             return f"{path} cannot be used ({error}): a rollback would not be noticed at this start"
         _check(view, note, path)
     return ""
+
+
+def kept_note(view: ChainView) -> Checkpoint:
+    """What this user's clients kept of this chain, if it proves anything.
+
+    Raises:
+        OSError, DecodeError: nothing is kept, or it cannot be read.
+        VerificationError: it is of another chain, or not signed by the storage node.
+    """
+    note = Checkpoint.parse(kept.read(view.chain_id))
+    if note.chain != view.chain_id:
+        raise VerificationError("it is of another chain")
+    note.verify_storage(_epoch(view).storage)
+    return note
+
+
+def is_continued(view: ChainView, note: Checkpoint) -> bool:
+    """Whether this ledger begins with what the checkpoint covers."""
+    return note.size <= view.size and view.root(note.size) == note.root
+
+
+def recovery_notes(layout: ChainLayout) -> list[Path]:
+    """What `recover` said and is not committed yet; errors as of `list_spool`."""
+    return [path for path in list_spool(layout.spool_new.parent) if path.name.startswith(RECOVERY)]
+
+
+def withdraw_false(store: ChainStore, layout: ChainLayout) -> list[str]:
+    """Take back what an interrupted `recover` was about to say, where this ledger makes it false.
+
+    Somebody put the newest copy back meanwhile: nothing was given up. To be called before an agent reads the spool.
+
+    Returns:
+        In words for the user, what was done.
+    """
+    said = []
+    with store.view() as view, suppress(SubmissionError):  # that the spool cannot be read, its agent says
+        for path in recovery_notes(layout):
+            try:
+                note = Checkpoint.parse(str(Transaction.decode(read_spool(path)).body["checkpoint"]))
+            except (SubmissionError, DecodeError, KeyError):
+                continue  # no such note
+            if is_continued(view, note):
+                path.unlink(missing_ok=True)
+                said.append(f"`recover --accept-fork` was interrupted; this ledger has all {note.size} links again")
+    return said
 
 
 def _create(layout: ChainLayout, writer: int, slots: int, settings: Settings) -> None:
@@ -203,7 +249,7 @@ def _check(view: ChainView, checkpoint: Checkpoint, path: Path) -> None:
     size = checkpoint.size
     if checkpoint.chain != view.chain_id:
         raise VerificationError(f"{path} is of another chain: put back the one of this chain, or move it away")
-    if size > view.size or view.root(size) != checkpoint.root:
+    if not is_continued(view, checkpoint):
         raise VerificationError(
             f"{path} (of {size} links) is not of this ledger (of {view.size} links): the ledger was rolled back or "
             "exchanged, and nothing is appended to it; put the newest copy of the chain back, or see what is lost: "

@@ -115,7 +115,8 @@ class Flusher:
         If it is cancelled, `late` says in words who was waited for.
 
         Raises:
-            PeerError: no agent is left; or all others are drained, and some could not be reached for DRAIN_SILENCE_S.
+            PeerError: no agent is left; or all others are done, and for some time the rest said nothing: drained
+                (DRAIN_SILENCE_S), who cannot be reached; else (FLUSH_SILENCE_S) who hears and does not answer.
         """
         async with self._turn:
             self._number += 1
@@ -145,6 +146,7 @@ class Flusher:
         if self._board is not None:
             self._board.again(slot)
             self._say(slot)
+            self._changed.set()  # it has its time to answer
 
     def lost(self, slot: int) -> None:
         """This agent is gone."""
@@ -163,20 +165,20 @@ class Flusher:
                 said = board.progress
                 progress(*said)
             self._changed.clear()
-            if not board.drain:
-                await self._changed.wait()
-                continue
             try:
-                async with asyncio.timeout(limits.DRAIN_SILENCE_S):
+                async with asyncio.timeout(limits.DRAIN_SILENCE_S if board.drain else limits.FLUSH_SILENCE_S):
                     await self._changed.wait()
             except TimeoutError:
                 self._give_up(board)
         raise PeerError("every agent has ended")
 
     def _give_up(self, board: FlushBoard) -> None:
-        """Nobody said anything for a while: if nobody can any more who is waited for, it is over."""
-        if not any(self._members.is_connected(slot) for slot in board.late):
-            raise PeerError(self._described(board.late))
+        """Nobody said anything for a while: if nobody will any more who is waited for, it is over."""
+        late = board.late
+        connected = {slot for slot in late if self._members.is_connected(slot)}
+        mute = {slot for slot, pending in late.items() if pending is None}
+        if late and (not connected if board.drain else late.keys() == connected & mute):
+            raise PeerError(self._described(late))
 
     def _described(self, late: dict[int, int | None]) -> str:
         said = []

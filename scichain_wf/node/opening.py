@@ -56,7 +56,7 @@ def opened(layout: ChainLayout, writer: Writer, nodes: int, slots: int) -> list[
 def _examined(layout: ChainLayout, writer: int, slots: int) -> tuple[bytes, list[str]]:
     """Chain id and notes for the user of a chain that a storage node can go on with."""
     with chains.opened(layout, writer, slots, Settings()) as store:
-        doubts = chains.check_notes(store, layout)
+        doubts = chains.check_notes(store, layout) + chains.withdraw_false(store, layout)
         with store.view() as view:
             chain = view.chain_id
         Launch.of(layout, chain, chains.current_epoch(store), slots)

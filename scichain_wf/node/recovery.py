@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING
 
 from scichain_wf.client import kept, service
 from scichain_wf.client.spool import write_spool
-from scichain_wf.errors import DecodeError, LedgerError
+from scichain_wf.errors import DecodeError, LedgerError, VerificationError
 from scichain_wf.ledger.files import sync
 from scichain_wf.ledger.store import ChainStore
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.checkpoint import Checkpoint
 from scichain_wf.model.transaction import NO_RUN, Transaction
-from scichain_wf.node.chain import fresh_key
+from scichain_wf.node import chain as chains
 
 if TYPE_CHECKING:
     from scichain_wf.ledger.layout import ChainLayout
-    from scichain_wf.ledger.view import ChainView
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +63,16 @@ def contradictions(layout: ChainLayout) -> list[Contradiction]:
     Raises:
         LedgerError, LedgerCorrupt: the ledger cannot be read.
     """
+    found = []
     with ChainStore.open(layout.live_ledger(), readonly=True) as store, store.view() as view:
-        notes = [(path, _read(path)) for path in _places(layout, view.chain_id)]
+        with suppress(OSError, DecodeError):  # it contradicts nothing; a start says what is wrong with it
+            found.append((layout.checkpoint, Checkpoint.parse(layout.checkpoint.read_bytes())))
+        with suppress(OSError, DecodeError, VerificationError):
+            found.append((kept.path(view.chain_id), chains.kept_note(view)))
         return [
             Contradiction(path, note, view.size)
-            for path, note in notes
-            if note is not None and note.chain == view.chain_id and not _is_continued(view, note)
+            for path, note in found
+            if note.chain == view.chain_id and not chains.is_continued(view, note)
         ]
 
 
@@ -86,8 +89,11 @@ def accept(layout: ChainLayout, given_up: list[Contradiction], author: str) -> l
         LedgerError: a checkpoint cannot be moved aside; nothing was changed.
     """
     notes = [_note(found, author) for found in given_up]
-    # First what is said, then what it allows: a crash in between leaves a chain that is still refused.
-    spooled = [write_spool(layout.spool_new.parent, note.encode()) for note in notes]
+    for file in chains.recovery_notes(layout):  # of one that was interrupted: this is said instead
+        file.unlink(missing_ok=True)
+    # First what is said, then what it allows: a crash in between leaves a chain that is still refused, or, if the lost
+    # links are put back, a note that the next start withdraws.
+    spooled = [write_spool(layout.spool_new.parent, note.encode(), chains.RECOVERY) for note in notes]
     moved: list[tuple[Path, Path]] = []
     try:
         for found in given_up:
@@ -106,24 +112,6 @@ def accept(layout: ChainLayout, given_up: list[Contradiction], author: str) -> l
     return notes
 
 
-def _places(layout: ChainLayout, chain: bytes) -> list[Path]:
-    places = [layout.checkpoint]
-    with suppress(OSError):  # this user has no home
-        places.append(kept.path(chain))
-    return places
-
-
-def _read(path: Path) -> Checkpoint | None:
-    try:
-        return Checkpoint.parse(path.read_bytes())
-    except (OSError, DecodeError):
-        return None  # it contradicts nothing; a start says what is wrong with it
-
-
-def _is_continued(view: ChainView, note: Checkpoint) -> bool:
-    return note.size <= view.size and view.root(note.size) == note.root
-
-
 def _note(found: Contradiction, author: str) -> Transaction:
     note = found.checkpoint
     # One signature is proof; with everybody's a note could outgrow its field.
@@ -131,7 +119,7 @@ def _note(found: Contradiction, author: str) -> Transaction:
     text = f"recover --accept-fork: this ledger of {found.links} links does not continue the checkpoint; {found.lost}"
     body = {"text": text, "author": author, "checkpoint": signed.text()}
     return Transaction(
-        note.chain, fresh_key(), Kind.NOTE, NO_RUN, socket.gethostname(), time.time_ns() // 1_000, {**body}
+        note.chain, chains.fresh_key(), Kind.NOTE, NO_RUN, socket.gethostname(), time.time_ns() // 1_000, {**body}
     )
 
 

@@ -10,12 +10,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from scichain_wf import limits
 from scichain_wf.cli import run
 from scichain_wf.client import service
 from scichain_wf.client.outbox import outbox_directory
@@ -243,6 +245,25 @@ def test_end_of_a_run_whose_service_is_frozen_is_not_waited_for(chain: Path, tmp
     assert "does not answer. Nothing is lost" in lines[0]
     assert_nothing_left(chain)
     assert_verifies(chain)
+
+
+def test_a_service_that_does_not_answer_is_waited_for_until_the_deadline_only(
+    chain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spec: HOOK-1."""
+    with service.start(chain) as running:
+        os.kill(running.pids["storage"], signal.SIGSTOP)
+        for bound in ("SERVICE_GRACE_S", "ATTEND_TIMEOUT_S"):
+            monkeypatch.setattr(limits, bound, 1e6)
+        try:
+            with pytest.raises(PeerError, match="did not answer"):
+                service.attend(chain, deadline=time.monotonic() + 0.5)
+            with pytest.raises(PeerError, match="no time was left"):
+                service.attend(chain, deadline=time.monotonic())
+        finally:
+            os.kill(running.pids["storage"], signal.SIGCONT)
+            monkeypatch.undo()
+        assert not running.is_lost
 
 
 def test_end_of_a_service_does_not_wait_for_a_host_that_is_gone(chain: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,44 @@ def test_strict_tells_an_incomplete_record_unless_the_command_failed_anyway(
     assert "not completely recorded" in capfd.readouterr().err
     assert cli.run(["run", "--strict", "sh", "-c", "exit 9"]) == 9
     assert "disk full" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("error", [OSError(22, "Invalid argument"), OSError(28, "No space left"), RuntimeError("bug")])
+@pytest.mark.parametrize("where", ["flush_error", "stop_error"])
+def test_whatever_fails_in_the_recording_the_commands_result_stays(
+    service: FakeService, capfd: pytest.CaptureFixture[str], error: Exception, where: str
+) -> None:
+    """Spec: HOOK-1."""
+    setattr(service, where, error)
+    assert cli.run(["run", "sh", "-c", "exit 4"]) == 4
+    assert f"provenance is incomplete: {error}" in capfd.readouterr().err
+    assert service.stopped == 1
+    assert cli.run(["run", "true"]) == 0
+    assert cli.run(["run", "--strict", "true"]) == 3
+    assert cli.run(["run", "--strict", "sh", "-c", "exit 9"]) == 9
+
+
+def test_a_directory_that_was_removed_does_not_stop_the_command(
+    service: FakeService, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Spec: HOOK-1."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    assert cli.run(["run", "-i", "in", "-o", "out", "sh", "-c", "exit 6"]) == 6
+    assert "not recorded" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("messages", ["2>/dev/full", "2>&-"])
+def test_where_nothing_can_be_said_the_commands_result_stays(tmp_path: Path, messages: str) -> None:
+    """Spec: HOOK-1. It is not recorded, which cannot be told."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    script = f'"$0" -m scichain_wf run --chain /proc/none -- sh -c "echo out; exit 5" {messages}'
+    ran = subprocess.run(
+        ["sh", "-c", script, sys.executable], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (5, "out\n", "")
 
 
 def test_ctrl_c_while_the_record_is_committed_keeps_the_commands_result(

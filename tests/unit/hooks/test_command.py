@@ -113,3 +113,13 @@ def test_the_command_finds_the_signals_of_a_fresh_program(tmp_path: Path) -> Non
     assert int(status["SigBlk"], 16) == 0
     assert not int(status["SigIgn"], 16) & (1 << (signal.SIGPIPE - 1))
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+def test_a_signal_that_may_not_be_passed_on_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spec: HOOK-1. A command may become another user's (sudo), which only root could try out and root may signal."""
+
+    def refused(*_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "kill", refused)
+    assert run_command(["sh", "-c", f"kill -TERM {os.getpid()}; sleep 0.1; exit 3"]) == Fate(3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import io
 import sys
+import time
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -196,6 +197,35 @@ def test_service_that_is_lost_is_replaced_at_the_end(
     lines = session.finish("ok", None, alone=False)
     assert session.complete, lines
     assert (service.stopped, other.stopped) == (1, 1)
+
+
+def test_a_service_is_replaced_within_the_time_that_the_end_has(
+    tmp_path: Path, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spec: HOOK-1. One deadline for all of it, however long a start might take."""
+    session = RunSession.start(plan(tmp_path), may_spool=True)
+    service.is_lost, service.flush_error = True, PeerError("it was killed")
+    asked: list[float] = []
+
+    def attend(*_: object, deadline: float) -> object:
+        asked.append(deadline)
+        raise PeerError("no time was left")
+
+    monkeypatch.setattr("scichain_wf.client.service.attend", attend)
+    begun = time.monotonic()
+    lines = session.finish("ok", None)
+    assert [deadline - begun for deadline in asked] == [pytest.approx(7.0, abs=1.0)]
+    assert service.stop_timeout_s <= 7.0
+    assert "no time was left" in lines[0]
+
+
+def test_tasks_that_cannot_be_counted_are_a_problem_and_nothing_else(tmp_path: Path, service: FakeService) -> None:
+    """Spec: HOOK-1."""
+    session = RunSession.start(plan(tmp_path), may_spool=True)
+    lines = session.finish("ok", None, alone=False, expected=["a"])
+    assert "whether every task left a record cannot be told: " in lines[0]
+    assert [found.kind for found in recorded(service)][-1] is Kind.RUN_END
+    assert service.stopped == 1
 
 
 def test_run_that_joins_a_service_with_fewer_agents_says_so(tmp_path: Path, service: FakeService) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -11,9 +13,12 @@ from scichain_wf import limits
 from scichain_wf.consensus import membership
 from scichain_wf.errors import PeerError
 from scichain_wf.node import process, wire
-from scichain_wf.node.flushing import FlushBoard, Status
+from scichain_wf.node.flushing import FlushBoard, Flusher, Status
 from scichain_wf.node.log import Log
 from tests.builders import signing_key
+
+if TYPE_CHECKING:
+    from scichain_wf.node.members import Members
 
 
 def test_a_join_survives_the_wire() -> None:
@@ -121,6 +126,52 @@ def test_held_transactions_are_released_once_nothing_is_under_way_anywhere() -> 
     board.report(1, DONE)
     assert not board.should_release(5)  # nobody holds anything
     assert board.is_done()
+
+
+class Agents:
+    """Stands in for `Members`: who has a channel, and what was sent to whom."""
+
+    size = 6
+
+    def __init__(self, connected: set[int]) -> None:
+        self.connected, self.sent = connected, list[tuple[int, int]]()
+
+    def is_connected(self, slot: int) -> bool:
+        return slot in self.connected
+
+    def host_of(self, slot: int) -> str:
+        return f" on n{slot}"
+
+    def send(self, slot: int, kind: int, _payload: bytes) -> None:
+        self.sent.append((slot, kind))
+
+
+def flushed(agents: Agents, first: dict[int, Status]) -> bool:
+    """Whether a flush with these answers still waits after many silences; it ends once everybody is done."""
+
+    async def play() -> bool:
+        flusher = Flusher(cast("Members", agents), lambda: False, lambda: {1, 2})
+        flush = asyncio.create_task(flusher.run())
+        await asyncio.sleep(0)
+        for slot, status in first.items():
+            flusher.status(slot, asdict(status) | {"flush": 1})
+        _, waiting = await asyncio.wait({flush}, timeout=0.2)
+        for slot in (1, 2):
+            flusher.status(slot, asdict(DONE) | {"flush": 1})
+        await flush
+        return bool(waiting)
+
+    return asyncio.run(play())
+
+
+def test_an_agent_that_hears_and_never_answers_does_not_hold_a_flush_for_all_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "FLUSH_SILENCE_S", 0.01)
+    with pytest.raises(PeerError, match=r"^slot 2 on n2 does not answer$"):
+        flushed(Agents({1, 2}), {1: DONE})
+    assert flushed(Agents({1, 2}), {1: IDLE})  # who answers is waited for as long as it needs
+    assert flushed(Agents({1}), {1: DONE})  # who was cut off may come back
 
 
 def test_board_knows_who_is_late() -> None:
