@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -14,20 +13,20 @@ from scichain_wf.node.peers import Peers
 from scichain_wf.node.tasks import Tasks
 from scichain_wf.transport import frames, tls
 from scichain_wf.transport.runca import RunAuthority
+from tests.unit.transport.kit import WAIT_S, Watched
 
 RUN = RunAuthority("test")
 OWN = 2
-WAIT_S = 10.0
 
 
-class Node:
+class Node(Watched):
     """The agent of slot OWN, which listens; what it heard."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.heard: list[tuple[Any, ...]] = []
         self.ups: list[tuple[Any, ...]] = []
         self.failed: list[BaseException] = []
-        self.changed = asyncio.Event()
         own = RUN.issue(tls.slot_name(OWN))
         contexts = tls.server_context(own), tls.client_context(own)
         self.peers = Peers(
@@ -46,12 +45,6 @@ class Node:
     def turns(self, *change: Any) -> None:
         self.ups.append(change)
         self.changed.set()
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(WAIT_S):
-            while not holds():
-                self.changed.clear()
-                await self.changed.wait()
 
 
 async def dialled(address: tuple[str, int], name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

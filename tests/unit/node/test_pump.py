@@ -19,11 +19,23 @@ from scichain_wf.node.pump import Pump
 from tests.builders import ChainBuilder
 
 
-def test_a_hook_that_writes_while_the_outbox_drains_is_told(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def build() -> ChainBuilder:
+    return ChainBuilder()
+
+
+@pytest.fixture
+def directory(build: ChainBuilder, short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The pump's outbox."""
+    place = outbox_directory(build.chain, 1, short_path)
+    monkeypatch.setattr("scichain_wf.node.pump.outbox_directory", lambda *_: place)
+    return place
+
+
+def test_a_hook_that_writes_while_the_outbox_drains_is_told(
+    build: ChainBuilder, directory: Path, short_path: Path
+) -> None:
     """Spec: LOSS-1."""
-    build = ChainBuilder()
-    directory = outbox_directory(build.chain, 1, short_path)
-    monkeypatch.setattr("scichain_wf.node.pump.outbox_directory", lambda *_: directory)
     records = [build.task(f"t{number}") for number in range(3)]
     taken: list[Item] = []
 
@@ -45,13 +57,11 @@ def test_a_hook_that_writes_while_the_outbox_drains_is_told(short_path: Path, mo
     asyncio.run(drain())
 
 
+@pytest.mark.usefixtures("directory")
 def test_a_big_spool_is_taken_in_without_waiting_between_looks(
-    short_path: Path, monkeypatch: pytest.MonkeyPatch
+    build: ChainBuilder, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Spec: LOSS-1. A flush is done when the whole spool is in, and does not take a second for each bite of it."""
-    build = ChainBuilder()
-    directory = outbox_directory(build.chain, 1, short_path)
-    monkeypatch.setattr("scichain_wf.node.pump.outbox_directory", lambda *_: directory)
     monkeypatch.setattr(limits, "SPOOL_POLL_S", 3_600.0)
     monkeypatch.setattr(limits, "SPOOL_READ_FILES_MAX", 3)
     records = [build.task(f"t{number}") for number in range(20)]
@@ -72,11 +82,8 @@ def test_a_big_spool_is_taken_in_without_waiting_between_looks(
 
 
 def test_nothing_is_read_before_there_is_somebody_to_certify_it(
-    short_path: Path, monkeypatch: pytest.MonkeyPatch
+    build: ChainBuilder, directory: Path, short_path: Path
 ) -> None:
-    build = ChainBuilder()
-    directory = outbox_directory(build.chain, 1, short_path)
-    monkeypatch.setattr("scichain_wf.node.pump.outbox_directory", lambda *_: directory)
     record = build.task("t")
     taken: list[Item] = []
 
@@ -98,12 +105,9 @@ def test_nothing_is_read_before_there_is_somebody_to_certify_it(
 
 
 def test_an_outbox_of_which_too_much_waits_turns_hooks_away_until_the_core_takes_more(
-    short_path: Path, monkeypatch: pytest.MonkeyPatch
+    build: ChainBuilder, directory: Path, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hook writes one record more at most, and every record is taken in later. Spec: LOSS-1."""
-    build = ChainBuilder()
-    directory = outbox_directory(build.chain, 1, short_path)
-    monkeypatch.setattr("scichain_wf.node.pump.outbox_directory", lambda *_: directory)
     monkeypatch.setattr(limits, "POOL_TRANSACTIONS_MAX", 2)
     monkeypatch.setattr(limits, "LOOK_TRANSACTIONS_MAX", 2)
     monkeypatch.setattr(limits, "POLL_S", 0.0)
@@ -145,8 +149,9 @@ def test_an_outbox_of_which_too_much_waits_turns_hooks_away_until_the_core_takes
     asyncio.run(asyncio.wait_for(fill(), 60))
 
 
-def test_one_agent_of_a_host_reads_the_burst_buffer_and_another_when_it_is_gone(tmp_path: Path) -> None:
-    build = ChainBuilder()
+def test_one_agent_of_a_host_reads_the_burst_buffer_and_another_when_it_is_gone(
+    build: ChainBuilder, tmp_path: Path
+) -> None:
     first, second = (BurstSource(tmp_path, build.chain, Log("test")) for _ in range(2))
     assert (first.read(), first.is_all) == ([], True)
     records = [build.task(f"t{number}").encode() for number in range(2)]
@@ -166,12 +171,10 @@ def test_one_agent_of_a_host_reads_the_burst_buffer_and_another_when_it_is_gone(
     second.close()
 
 
+@pytest.mark.usefixtures("directory")
 def test_burst_buffer_that_is_not_safe_is_named_and_not_read(
-    short_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    build: ChainBuilder, short_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    build = ChainBuilder()
-    directory = outbox_directory(build.chain, 1, short_path)
-    monkeypatch.setattr("scichain_wf.node.pump.outbox_directory", lambda *_: directory)
     base = short_path / "burst"
     base.mkdir()
     write_burst(base, build.chain, build.task("t").encode())

@@ -17,14 +17,28 @@ STORAGE, SLOT_1 = RUN.issue("storage"), RUN.issue("slot-1")
 WAIT_S = 10.0
 
 
-class Side:
+class Watched:
+    """What tests wait for; whoever changes something sets `changed`."""
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for something to have happened."""
+        async with asyncio.timeout(WAIT_S):
+            while not holds():
+                self.changed.clear()
+                await self.changed.wait()
+
+
+class Side(Watched):
     """What one side of a connection did."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.received: list[tuple[int, bytes]] = []
         self.channels: list[TlsChannel] = []
         self.notes: list[str] = []
-        self.changed = asyncio.Event()
 
     async def serve(self, channel: TlsChannel) -> None:
         """Take every frame."""
@@ -38,13 +52,6 @@ class Side:
         """Keep what was noted."""
         self.notes.append(text)
         self.changed.set()
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait for something to have happened."""
-        async with asyncio.timeout(WAIT_S):
-            while not holds():
-                self.changed.clear()
-                await self.changed.wait()
 
 
 @asynccontextmanager
