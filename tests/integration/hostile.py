@@ -17,9 +17,10 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from scichain_wf import keystore, limits
 from scichain_wf.client.service import Others, Service, start
@@ -39,6 +40,7 @@ from tests.integration.frames import Frame, broken, raw_greeting, tampered
 from tests.integration.service_kit import Records, assert_committed_once, emit
 from tests.integration.sockets import listening
 
+Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 AGENTS: Final = 3
 LIAR, OUTSIDER = AGENTS + 1, AGENTS + 2
 """Slots: of a member that lies, and of nobody who joined."""
@@ -123,10 +125,10 @@ class Hostile:
     async def before(self, count: int) -> None:
         """So many connections that never get through a handshake, over all listeners."""
         targets = [self.storage, *self.agents.values()]
-        idle = [await asyncio.open_connection(*target) for target in targets for _ in range(IDLE)]
-        await _at_once(count, lambda number: self._knock(targets[number % len(targets)]))
-        for _, writer in idle:
-            writer.transport.abort()
+        async with AsyncExitStack() as idle:
+            for target in targets * IDLE:
+                await idle.enter_async_context(_connected(target))
+            await _at_once(count, lambda number: self._knock(targets[number % len(targets)]))
 
     async def _knock(self, target: Address) -> None:
         context = None
@@ -137,39 +139,40 @@ class Hostile:
             what, data = raw_greeting(self._random)
         self.sent[what] += 1
         try:
-            reader, writer = await asyncio.open_connection(*target, ssl=context)
-            writer.write(data)
-            if self._random.random() < 0.5:
-                writer.write_eof() if writer.can_write_eof() else None
-                assert frames.HEADER.size > len(await asyncio.wait_for(reader.read(), WAIT_S)) or context is None
-            writer.transport.abort()
+            async with _connected(target, ssl=context) as (reader, writer):
+                writer.write(data)
+                if self._random.random() < 0.5:
+                    writer.write_eof() if writer.can_write_eof() else None
+                    assert frames.HEADER.size > len(await asyncio.wait_for(reader.read(), WAIT_S)) or context is None
         except OSError:
             return  # reset or refused: as it should be
 
     # --- after the handshake ------------------------------------------------------------------------
     async def after(self, count: int) -> None:
         """So many malformed frames from processes with a valid certificate."""
-        await self._said_hello()  # from here on a member, with real messages to tamper with
-        tasks = [self._to_storage, *(self._to_peer(slot) for slot in self.agents), self._outside]
-        await _at_once(count, lambda number: tasks[number % len(tasks)]())
+        async with self._said_hello():  # from here on a member, with real messages to tamper with
+            tasks = [self._to_storage, *(self._to_peer(slot) for slot in self.agents), self._outside]
+            await _at_once(count, lambda number: tasks[number % len(tasks)]())
 
-    async def _dial(self, slot: int, target: Address, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection(*target, ssl=self.contexts[slot], server_hostname=name)
+    def _dialled(self, slot: int, target: Address, name: str) -> AbstractAsyncContextManager[Streams]:
+        return _connected(target, ssl=self.contexts[slot], server_hostname=name)
 
-    async def _said_hello(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await self._dial(LIAR, self.storage, tls.STORAGE)
-        hello = wire.join_value(self._join) | {"address": ["127.0.0.1", 9], "next": 0}
-        writer.write(frames.encoded(wire.Kind.HELLO, wire.encoded(hello)))
-        while (await self._heard(reader))[0] != wire.Kind.WELCOME:
-            pass
-        return reader, writer
+    @asynccontextmanager
+    async def _said_hello(self) -> AsyncIterator[Streams]:
+        async with self._dialled(LIAR, self.storage, tls.STORAGE) as (reader, writer):
+            hello = wire.join_value(self._join) | {"address": ["127.0.0.1", 9], "next": 0}
+            writer.write(frames.encoded(wire.Kind.HELLO, wire.encoded(hello)))
+            while (await self._heard(reader))[0] != wire.Kind.WELCOME:
+                pass
+            yield reader, writer
 
     async def leave(self) -> None:
         """Say that nothing waits here."""
-        _, writer = await self._said_hello()
-        writer.write(frames.encoded(wire.Kind.BYE, b""))
-        await writer.drain()
-        writer.close()
+        async with self._said_hello() as (_, writer):
+            writer.write(frames.encoded(wire.Kind.BYE, b""))
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
 
     async def _heard(self, reader: asyncio.StreamReader) -> Frame:
         kind, length = frames.HEADER.unpack(await asyncio.wait_for(reader.readexactly(frames.HEADER.size), WAIT_S))
@@ -182,14 +185,14 @@ class Hostile:
         """Frames until one of them ended the channel; which one did is told by a question that gets no answer."""
         first = self._random.random() < 0.3
         try:
-            reader, writer = await (self._dial(LIAR, self.storage, tls.STORAGE) if first else self._said_hello())
-            for _ in range(1 if first else 20):
-                what, data = self._broken()
-                self.sent[f"to storage: {what}"] += 1
-                writer.write(data + frames.encoded(wire.Kind.QUERY, wire.query([(bytes(16), bytes(32))])))
-                while (await self._heard(reader))[0] != wire.Kind.KNOWN:
-                    pass
-            writer.transport.abort()
+            dialled = self._dialled(LIAR, self.storage, tls.STORAGE) if first else self._said_hello()
+            async with dialled as (reader, writer):
+                for _ in range(1 if first else 20):
+                    what, data = self._broken()
+                    self.sent[f"to storage: {what}"] += 1
+                    writer.write(data + frames.encoded(wire.Kind.QUERY, wire.query([(bytes(16), bytes(32))])))
+                    while (await self._heard(reader))[0] != wire.Kind.KNOWN:
+                        pass
         except (OSError, asyncio.IncompleteReadError):
             return  # dropped: as it should be
 
@@ -197,15 +200,15 @@ class Hostile:
         async def attack() -> None:
             """Frames up to the first that cannot be read: then the channel ends."""
             try:
-                reader, writer = await self._dial(LIAR, self.agents[slot], tls.slot_name(slot))
-                ends = False
-                while not ends:
-                    what, data = self._broken()
-                    ends = not _is_readable(data)
-                    self.sent[f"to an agent: {what}"] += 1
-                    writer.write(data)
-                while True:
-                    await self._heard(reader)
+                async with self._dialled(LIAR, self.agents[slot], tls.slot_name(slot)) as (reader, writer):
+                    ends = False
+                    while not ends:
+                        what, data = self._broken()
+                        ends = not _is_readable(data)
+                        self.sent[f"to an agent: {what}"] += 1
+                        writer.write(data)
+                    while True:
+                        await self._heard(reader)
             except (OSError, asyncio.IncompleteReadError):
                 return
 
@@ -216,10 +219,9 @@ class Hostile:
         slot, target = self._random.choice(list(self.agents.items()))
         self.sent["from no member"] += 1
         try:
-            _, writer = await self._dial(OUTSIDER, target, tls.slot_name(slot))
-            writer.write(frames.encoded(*self._random.choice(self.corpus)))
-            await asyncio.sleep(0.01)
-            writer.transport.abort()
+            async with self._dialled(OUTSIDER, target, tls.slot_name(slot)) as (_, writer):
+                writer.write(frames.encoded(*self._random.choice(self.corpus)))
+                await asyncio.sleep(0.01)
         except (OSError, asyncio.IncompleteReadError):
             return
 
@@ -255,6 +257,15 @@ def _join(ticket: dict[str, object], chain: bytes) -> membership.Join:
     generation = wire.integer(ticket, "generation")
     token = membership.JoinToken(LIAR, generation, SigningKey.from_seed(seed), certificate)
     return membership.bind(token, chain, keystore.generate().public, "liar")
+
+
+@asynccontextmanager
+async def _connected(target: Address, **options: Any) -> AsyncIterator[Streams]:
+    reader, writer = await asyncio.open_connection(*target, **options)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
 
 
 async def _at_once(count: int, attack: Callable[[int], Awaitable[None]]) -> None:
