@@ -214,6 +214,8 @@ CLOCK_SKEW_S: Final = 60.0
 """Two clocks that differ by more are not synchronised."""
 ENGINE_TIMEOUT_S: Final = 60.0
 """How long an engine may take to say which plugins it finds."""
+MESSAGE_CHARS_MAX: Final = 2_000
+"""One message of the command line; what is longer quotes a name, whose middle is left out."""
 WATCH_S_MIN: Final = 0.1
 WATCH_S_MAX: Final = 86_400.0
 """Between two looks of a watch."""

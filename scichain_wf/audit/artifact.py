@@ -15,7 +15,7 @@ from scichain_wf.audit.epochs import EpochBook
 from scichain_wf.audit.files import FileLooker, FilesFound, Item
 from scichain_wf.audit.proof import check_proof, make_proof, marks_of
 from scichain_wf.audit.result import FileResult, FileState, Head, Result, findings_of
-from scichain_wf.audit.roots import RUNS_LOOKED_AT_MAX, Roots, absolute, run_starts, runs_newest_first
+from scichain_wf.audit.roots import RUNS_LOOKED_AT_MAX, Place, Roots, absolute, run_starts, runs_newest_first
 from scichain_wf.errors import DecodeError, LedgerCorrupt, UsageError, VerificationError
 from scichain_wf.ledger.isolate import Pool, Runner, isolated, result
 from scichain_wf.ledger.layout import ChainLayout
@@ -42,6 +42,8 @@ class _Looked:
     facts: ChainFacts
     problems: Problems = field(default_factory=Problems)
     files: list[FileResult] = field(default_factory=list)
+    places: set[Place] = field(default_factory=set)
+    """Every transaction whose word was taken."""
 
 
 def verify_artifact(
@@ -96,7 +98,7 @@ def verify_artifact_on(
     size = None if stated.checkpoint is None else stated.checkpoint.size
     return Result(
         subject=subject,
-        findings=findings_of(_settled(problems, looked.files, size)),
+        findings=findings_of(_settled(problems, looked.places, size)),
         counts={f"files-{file.state}": 1 for file in looked.files},
         chain=summary.chain,
         head=Head(summary.size, facts.head, facts.root, size),
@@ -107,10 +109,9 @@ def verify_artifact_on(
     )
 
 
-def _settled(problems: Problems, files: list[FileResult], size: int | None) -> list[Problem]:
-    """Links after the checkpoint do not matter to a file whose record lies before it."""
-    heights = [file.height for file in files if file.height is not None]
-    if size is None or not heights or max(heights) >= size:
+def _settled(problems: Problems, places: set[Place], size: int | None) -> list[Problem]:
+    """Links after the checkpoint do not matter to a file whose records lie before it."""
+    if size is None or not places or max(places)[0] >= size:
         return problems.kept
     return [problem for problem in problems.kept if problem.code != "checkpoint-behind"]
 
@@ -163,7 +164,8 @@ def _look(
         looked.files.append(FileResult("", FileState.UNKNOWN, shown))
         return looked
     _compare(ledger, item, looked)
-    _prove(ledger, summary, checkpoint, item, looked)
+    for place in sorted(looked.places):
+        _prove(ledger, summary, checkpoint, place, item.uri, looked)
     return looked
 
 
@@ -187,25 +189,25 @@ def find_record(ledger: RawLedger, chain_dir: str, path: bytes, roots: Mapping[s
     """
     places = Roots(os.fsencode(chain_dir), roots)
     for start in run_starts(ledger, islice(runs_newest_first(ledger), RUNS_LOOKED_AT_MAX)):
-        places.learn(start)
-    newest: tuple[RawVersion, str] | None = None
-    for uri in dict.fromkeys(_uris(places, path)):
+        places.learn(*start)
+    newest: tuple[RawVersion, str, Place | None] | None = None
+    for uri, told in dict.fromkeys(_uris(places, path)):
         version = next(ledger.versions_before(uri, 2**63, 0), None)
         if version is not None and (newest is None or version > newest[0]):
-            newest = version, uri
+            newest = version, uri, told
     if newest is None:
         return None
-    version, uri = newest
+    version, uri, told = newest
     try:
         producer = FileLooker(ledger).producer(version)
     except DecodeError as error:
         raise LedgerCorrupt(f"the record of {uri:.200} cannot be read: {error}") from None
     if producer.output["uri"] != uri:
         raise LedgerCorrupt(f"the index leads from {uri:.200} to the record of another file")
-    return Item(uri, version, producer, path)
+    return Item(uri, version, producer, path, told)
 
 
-def _uris(places: Roots, path: bytes) -> list[str]:
+def _uris(places: Roots, path: bytes) -> list[tuple[str, Place | None]]:
     try:
         return list(places.uris_of(path))
     except (UsageError, OSError):
@@ -214,26 +216,30 @@ def _uris(places: Roots, path: bytes) -> list[str]:
 
 def _compare(ledger: RawLedger, item: Item, looked: _Looked) -> None:
     looker, found = FileLooker(ledger), FilesFound()
-    looked.files.append(looker.note(item, looker.look(item), found))
+    file = looker.note(item, looker.look(item), found)
+    looked.files.append(file)
     looked.problems.merge(found.problems)
-    if looked.files[0].state is FileState.UNHASHED:
-        looked.problems.add(Problem("file-unhashed", item.uri, height=item.version.height, index=item.version.index))
+    if file.state is FileState.UNHASHED:
+        looked.problems.add(Problem("file-unproved", item.uri, height=item.version.height, index=item.version.index))
+    looked.places.add((item.version.height, item.version.index))
+    if file.height is not None and file.index is not None:
+        looked.places.add((file.height, file.index))  # an earlier record, where that was made last
+    if item.root is not None:
+        looked.places.add(item.root)
 
 
-def _prove(ledger: RawLedger, summary: Survey, checkpoint: Checkpoint | None, item: Item, looked: _Looked) -> None:
-    if checkpoint is None:
-        return  # its absence is a finding already
-    height, index = item.version.height, item.version.index
-    if height >= checkpoint.size:
-        return  # the checkpoint that is behind is a finding already, or one that is ahead
+def _prove(
+    ledger: RawLedger, summary: Survey, checkpoint: Checkpoint | None, place: Place, uri: str, looked: _Looked
+) -> None:
+    height, index = place
+    if checkpoint is None or height >= checkpoint.size:
+        return  # that it is absent, behind or ahead is a finding already
     try:
         receipt = make_proof(ledger, summary, checkpoint, height, index)
     except VerificationError as error:
-        looked.problems.add(Problem("proof", item.uri, "", str(error), height, index))
+        looked.problems.add(Problem("proof", uri, "", str(error), height, index))
         return
     looked.problems.merge(check_proof(receipt, None, EpochBook.of(ledger, summary).signatures, "proof"))
     for mark in marks_of(receipt.proof.link, index):
-        if mark is Mark.CONTESTED:
-            looked.problems.add(Problem("trace-contested", item.uri, height=height, index=index))
-        elif mark is Mark.UNRESOLVED:
-            looked.problems.add(Problem("trace-unresolved", item.uri, height=height, index=index))
+        if mark in (Mark.CONTESTED, Mark.UNRESOLVED):
+            looked.problems.add(Problem(f"trace-{mark}", uri, height=height, index=index))

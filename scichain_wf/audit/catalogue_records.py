@@ -192,6 +192,13 @@ RECORDS: Final[dict[str, Entry]] = {
         "Which of them holds the recorded files cannot be told: a later run may have pointed away from changed files.",
         "Verify each file by its own path, or verify a copy of the chain beside the directory you mean.",
     ),
+    "file-unproved": Entry(
+        "SC-FILE-013",
+        _U,
+        "Of this file's content nothing is recorded",
+        "Its record, or the receipt, states no digest: by policy or size nobody hashed it, or it is of something else.",
+        "Take another proof of this file; a stricter hashing policy records its content next time.",
+    ),
     "file-hidden": Entry(
         "SC-FILE-012",
         _U,

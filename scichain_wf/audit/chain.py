@@ -9,6 +9,7 @@ from pathlib import Path
 from scichain_wf.audit import blocks, trust
 from scichain_wf.audit.epochs import EpochBook
 from scichain_wf.audit.result import Head, Result, dropped_of, findings_of
+from scichain_wf.crypto import merkle
 from scichain_wf.crypto.signing import VerifyKey
 from scichain_wf.errors import LedgerCorrupt
 from scichain_wf.ledger.fsck import Progress, check
@@ -42,6 +43,8 @@ class ChainFacts:
     head: bytes
     root: bytes
     roots: dict[int, bytes]
+    consistency: tuple[bytes, ...]
+    """Proof that the tree of the smaller of two sizes begins that of the larger."""
     storage_keys: dict[int, bytes]
     authority: bytes
     slots: int
@@ -87,19 +90,31 @@ def verify_on(
     progress: Progress | None = None,
 ) -> Result:
     """`verify_chain` with everything parsed and a place to run."""
+    return verify_surveyed(runner, layout, directory, pinned, kept, progress)[0]
+
+
+def verify_surveyed(
+    runner: Runner,
+    layout: ChainLayout,
+    directory: Path,
+    pinned: bytes | None,
+    kept: Checkpoint | None,
+    progress: Progress | None = None,
+) -> tuple[Result, Survey | None]:
+    """`verify_on`, and which file at which moment it is the result of: what is read next must be that."""
     stated = trust.read_stated(layout)
     try:
         summary = result(runner, survey, directory)
     except LedgerCorrupt as error:
         outline = Problem("ledger-outline", str(directory), "", str(error))
-        return Result(f"the chain in {layout.root}", findings_of([*stated.problems, outline]))
+        return Result(f"the chain in {layout.root}", findings_of([*stated.problems, outline])), None
     found = check(runner, summary, blocks.visit, progress=progress)
     problems = found.problems
     trust.check_ids(summary.chain, pinned, stated, problems)
     facts = gather(runner, summary, [c for c in (stated.checkpoint, kept) if c is not None], problems)
     if facts is not None:
         check_signed(summary, stated.checkpoint, kept, facts, problems)
-    return conclude(f"the chain in {layout.root}", summary, found, stated, facts, pinned)
+    return conclude(f"the chain in {layout.root}", summary, found, stated, facts, pinned), summary
 
 
 def check_signed(
@@ -111,6 +126,13 @@ def check_signed(
             raw = facts.storage_keys.get(note.size)
             key = None if raw is None else VerifyKey.from_bytes(raw)
             checks(summary.chain, summary.size, note, facts.roots.get(note.size), key, problems)
+    if (
+        checkpoint is not None
+        and kept is not None
+        and checkpoint.chain == kept.chain == summary.chain
+        and {checkpoint.size, kept.size} <= facts.roots.keys()
+    ):
+        trust.check_consistent(checkpoint, kept, facts.consistency, problems)
     if facts.slots == 1:
         problems.add(Problem("conf-one-slot", "slot 1"))
     elif len(facts.hosts) == 1:
@@ -140,6 +162,7 @@ def read_facts(summary: Survey, sizes: tuple[int, ...]) -> ChainFacts:
         head=ledger.link_hash(summary.size - 1) or bytes(32),
         root=ledger.root(summary.size),
         roots={size: ledger.root(size) for size in known},
+        consistency=tuple(merkle.consistency_path_from(ledger.node, min(known), max(known)) if known else ()),
         storage_keys={size: book.at(size - 1).epoch.storage.raw for size in known},
         authority=book.authority().raw,
         slots=newest.epoch.slots,

@@ -53,8 +53,10 @@ def _compare(path: bytes, record: JsonObject, task: JsonObject) -> Comparison:
         if state in _LEAVES or task["status"] in _FAILED:
             return Comparison(FileState.GONE)
         return Comparison(FileState.MISSING, "file-missing", "" if wanted is None else wanted.hex(), "nothing")
-    if state == "pipe":
+    if state == "pipe" and kind is FileKind.PIPE:
         return Comparison(FileState.GONE)
+    if state == "pipe":
+        return Comparison(FileState.CHANGED, "file-kind", "a pipe", f"a {kind.value}")
     if state == "absent":
         return Comparison(FileState.UNHASHED, "file-present", "nothing", kind.value)
     if wanted is None:

@@ -10,8 +10,7 @@ from typing import Any, Final, NamedTuple, cast
 from scichain_wf.audit.roots import read_transaction
 from scichain_wf.errors import DecodeError
 from scichain_wf.ledger import keys
-from scichain_wf.ledger.rawread import RawLedger, shared
-from scichain_wf.ledger.walk import outline
+from scichain_wf.ledger.rawread import Moment, RawLedger, read_format, shared
 
 _CAUSES: Final = ("params", "arguments", "wildcards", "code", "command", "environment")
 """Fields of a task, besides its inputs, that decide what it makes."""
@@ -55,14 +54,20 @@ class Difference:
         return dict(plain)
 
 
-def compare_runs(directory: Path, before: bytes, after: bytes) -> Difference:
+def compare_runs(directory: Path, moment: Moment | None, before: bytes, after: bytes) -> Difference:
     """How run `after` differs from run `before`, by the last record of each task. To be run isolated.
+
+    Args:
+        directory: of the ledger.
+        moment: of the verification that it follows; None if nothing was verified.
+        before: run id.
+        after: run id.
 
     Raises:
         LedgerCorrupt: the file's pages do not hold together.
     """
-    summary = outline(directory)
-    ledger = shared(directory, summary.moment)
+    ledger = shared(directory, moment)
+    read_format(ledger)
     old, new = dict(_tasks(ledger, before)), dict(_tasks(ledger, after))
     found = Difference(before.hex(), after.hex())
     found.only_before = sorted(old.keys() - new.keys())[:TASKS_NAMED_MAX]

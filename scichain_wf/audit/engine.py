@@ -10,13 +10,12 @@ from typing import Final
 
 from scichain_wf.audit.account import Account
 from scichain_wf.audit.difference import Difference, compare_runs
-from scichain_wf.audit.files import FilesFound, run_bytes, verify_with_files
+from scichain_wf.audit.files import STATES_KEPT_MAX, FilesFound, run_bytes, verify_with_files
 from scichain_wf.audit.gather import gather
 from scichain_wf.audit.result import FileResult, Finding, Result, dropped_of, findings_of, order_of
 from scichain_wf.errors import LedgerCorrupt
 from scichain_wf.ledger.fsck import Progress
 from scichain_wf.ledger.isolate import Pool, result
-from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.ledger.problem import Problem, Problems
 
 CHECKED: Final = (
@@ -66,14 +65,15 @@ def audit(
     difference: Difference | None = None
     problems = Problems()
     with Pool(jobs) as pool:
-        found, files = verify_with_files(pool, chain_dir, run_id, roots or {}, trust_root, checkpoint, progress)
-        if found.head is None:
+        found, files, summary = verify_with_files(
+            pool, chain_dir, run_id, roots or {}, trust_root, checkpoint, progress
+        )
+        if summary is None:
             return found
-        directory = ChainLayout(Path(chain_dir)).live_ledger()
         try:
-            account, problems = result(pool, gather, directory, run_id)
+            account, problems = result(pool, gather, summary, run_id)
             if run_id is not None and before is not None:
-                difference = result(pool, compare_runs, directory, before, run_id)
+                difference = result(pool, compare_runs, summary.directory, summary.moment, before, run_id)
         except LedgerCorrupt as error:
             problems.add(Problem("unreadable", "the records", "", str(error)))
     return concluded(found, files, account, difference, problems)
@@ -98,12 +98,12 @@ def concluded(
 
 
 def _mark_files(account: Account, files: FilesFound) -> None:
-    """Say of each newest artifact how its file compares."""
+    """Say of each newest artifact how its file compares; what is not told apart any more stays unsaid."""
+    rest = "match" if files.counts["files-match"] and len(files.states) < STATES_KEPT_MAX else ""
     for place, artifact in enumerate(account.artifacts):
         if not artifact.disk:
-            disk = "value" if artifact.uri.startswith("value:") else files.states.get(artifact.uri, "match")
+            disk = "value" if artifact.uri.startswith("value:") else files.states.get(artifact.uri, rest)
             account.artifacts[place] = artifact._replace(disk=disk)
-
 
 
 def _with_blast(findings: list[Finding], files: tuple[FileResult, ...], account: Account) -> list[Finding]:

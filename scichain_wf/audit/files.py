@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 from scichain_wf.audit import trust
-from scichain_wf.audit.chain import verify_on
+from scichain_wf.audit.chain import verify_surveyed
 from scichain_wf.audit.compare import Comparison, compare, recorded_digest
 from scichain_wf.audit.result import FileResult, FileState, Result, dropped_of, findings_of, order_of
-from scichain_wf.audit.roots import Roots, run_starts, runs_newest_first
+from scichain_wf.audit.roots import Place, Roots, run_starts, runs_newest_first
 from scichain_wf.crypto import merkle
 from scichain_wf.errors import DecodeError, LedgerCorrupt, UsageError
 from scichain_wf.ledger import keys
@@ -29,7 +29,7 @@ from scichain_wf.ledger.isolate import Pool, Runner, result
 from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.ledger.problem import Problem, Problems
 from scichain_wf.ledger.rawread import RawLedger, RawVersion, shared
-from scichain_wf.ledger.walk import outline
+from scichain_wf.ledger.stored import Survey
 from scichain_wf.model import transaction
 from scichain_wf.model.block import BlockFrame
 from scichain_wf.model.canonical import JsonObject
@@ -79,6 +79,8 @@ class FilesFound:
         if there or not missing:
             return self
         found = FilesFound(counts=Counter({"files-elsewhere": missing, "files-gone": self.counts["files-gone"]}))
+        changed = {FileState.MISSING.value: FileState.ELSEWHERE.value}
+        found.states = {uri: changed.get(state, state) for uri, state in self.states.items()}
         found.elsewhere[f"not in {place.decode('utf-8', 'backslashreplace')}, nor where it was recorded"] = missing
         return found
 
@@ -126,29 +128,29 @@ def verify_with_files(
     trust_root: str | Path | bytes | None,
     checkpoint: str | Path | bytes | None,
     progress: Progress | None,
-) -> tuple[Result, FilesFound]:
-    """`verify_files` with a place to run, and what it found of files."""
+) -> tuple[Result, FilesFound, Survey | None]:
+    """`verify_files` with a place to run, what it found of files, and what it read: None if that is no ledger."""
     layout = ChainLayout(Path(chain_dir))
     pinned, kept = trust.parse_trust_root(trust_root), trust.parse_kept_checkpoint(checkpoint)
     directory, run_id = layout.live_ledger(), None if run is None else run_bytes(run)
-    chain = verify_on(pool, layout, directory, pinned, kept, progress)
-    if chain.head is None:
-        return chain, FilesFound()  # there is no ledger to compare with
-    found = compare_all(pool, layout, directory, run_id, roots, pool.jobs)
-    return _joined(chain, found, layout), found
+    chain, summary = verify_surveyed(pool, layout, directory, pinned, kept, progress)
+    if chain.head is None or summary is None:
+        return chain, FilesFound(), None  # there is no ledger to compare with
+    found = compare_all(pool, layout, summary, run_id, roots, pool.jobs)
+    return _joined(chain, found, layout), found, summary
 
 
 def compare_all(
     runner: Runner,
     layout: ChainLayout,
-    directory: Path,
+    summary: Survey,
     run: bytes | None,
     roots: Mapping[str, str | bytes | Path],
     threads: int,
 ) -> FilesFound:
     """`_compare_all` in a child; what kills it is a problem."""
     try:
-        return result(runner, _compare_all, directory, str(layout.root), run, dict(roots), threads)
+        return result(runner, _compare_all, summary, str(layout.root), run, dict(roots), threads)
     except LedgerCorrupt as error:
         found = FilesFound()
         found.problems.add(Problem("unreadable", "the index of artifacts", "", str(error)))
@@ -169,13 +171,12 @@ def run_bytes(run: str | bytes) -> bytes:
 
 # --- in the child -----------------------------------------------------------------------------------
 def _compare_all(
-    directory: Path, chain_dir: str, run: bytes | None, roots: dict[str, str | bytes | Path], threads: int
+    summary: Survey, chain_dir: str, run: bytes | None, roots: dict[str, str | bytes | Path], threads: int
 ) -> FilesFound:
-    outline(directory)
-    ledger = shared(directory, None)
+    ledger = shared(summary.directory, summary.moment)
     places = Roots(os.fsencode(chain_dir), roots)
     for start in run_starts(ledger, runs_newest_first(ledger)):
-        places.learn(start)
+        places.learn(*start)
     looker = FileLooker(ledger)
     by_place: dict[bytes | None, FilesFound] = {None: FilesFound()}
     items = looker.current(places, run)
@@ -199,6 +200,8 @@ class Item(NamedTuple):
     version: RawVersion
     producer: Producer
     path: bytes | None
+    root: Place | None = None
+    """The `run-start` by whose word this is the place of that name."""
 
 
 class FileLooker:
@@ -254,8 +257,8 @@ class FileLooker:
     def note(self, item: Item, comparison: Comparison, found: FilesFound) -> FileResult:
         """Count one comparison, and keep it if it is not a match."""
         if comparison.state is FileState.CHANGED and comparison.digest is not None:
-            comparison = self._other_version(item, comparison, comparison.digest)
-        elif comparison.state is FileState.UNHASHED and not comparison.code:
+            item, comparison = self._other_version(item, comparison, comparison.digest)
+        elif comparison.state is FileState.UNHASHED:
             comparison = self._hidden(item) or comparison
         outcome = _file_result(item, comparison)
         found.counts[f"files-{comparison.state}"] += 1
@@ -278,21 +281,27 @@ class FileLooker:
             found.files.append(outcome)
         return outcome
 
-    def _other_version(self, item: Item, comparison: Comparison, digest: bytes) -> Comparison:
-        """Whether the file is an earlier record's: fine if that one was only committed earlier, but made last."""
-        latest, matching = (cast("str", item.producer.value["key"]), b""), ""
+    def _other_version(self, item: Item, comparison: Comparison, digest: bytes) -> tuple[Item, Comparison]:
+        """The record that a file is, if an earlier one: fine if that was only committed earlier, but made last.
+
+        What counts is what the records say; the index, which nobody may have verified, only leads to them.
+        """
+        latest, matching = item, ""
         for version in islice(self._ledger.versions_before(item.uri, 2**63, 0), VERSIONS_LOOKED_AT_MAX):
             try:
-                key = cast("str", self.producer(version).value["key"])
+                other = item._replace(version=version, producer=self.producer(version))
             except DecodeError:
                 continue
-            latest = max(latest, (key, version.digest))
-            matching = max(matching, key) if version.digest == digest else matching
-        if latest[1] == digest:
-            return Comparison(FileState.MATCH, digest=digest)
+            if other.producer.output["uri"] == item.uri:
+                latest = max(latest, other, key=_made)
+                if recorded_digest(other.producer.output) == digest:
+                    matching = max(matching, _made(other))
+        if recorded_digest(latest.producer.output) == digest:
+            return latest, Comparison(FileState.MATCH, digest=digest)
         if not matching:
-            return comparison
-        return replace(comparison, actual=f"{comparison.actual}: an earlier version, made by transaction {matching}")
+            return item, comparison
+        actual = f"{comparison.actual}: an earlier version, made by transaction {matching}"
+        return item, replace(comparison, actual=actual)
 
     def _hidden(self, item: Item) -> Comparison | None:
         """What is wrong with a file whose newest record has no digest: it is not what an older one states."""
@@ -311,10 +320,12 @@ class FileLooker:
         last: tuple[bytes, bytes] | None = None
         size = keys.OUTPUT.size
         for key, value in self._ledger.entries(keys.ARTIFACTS):
+            if len(key) <= size:
+                continue  # named by the chain's verification
             if last is not None and last[0][:-size] != key[:-size]:
                 yield RawVersion.of(*last)
             last = key, value
-        if last is not None and len(last[0]) > size:
+        if last is not None:
             yield RawVersion.of(*last)
 
     def _of_run(self, run: bytes) -> Iterator[RawVersion]:
@@ -340,6 +351,11 @@ class FileLooker:
         frame = BlockFrame.of(data if data is not None else b"")
         body = cast("dict[str, list[dict[str, str]]]", transaction.parse(frame.transaction(index))["body"])
         return [output["uri"] for output in body["outputs"]]
+
+
+def _made(item: Item) -> str:
+    """The record's key: keys ascend with the time at which their records were made."""
+    return cast("str", item.producer.value["key"])
 
 
 def _file_result(item: Item, comparison: Comparison) -> FileResult:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, cast
 
 from scichain_wf.audit.account import TASKS_KEPT_MAX, Account, ArtifactFacts, Flow, Group, RunFacts, TaskFacts
@@ -20,7 +19,7 @@ from scichain_wf.errors import DecodeError
 from scichain_wf.ledger import keys
 from scichain_wf.ledger.problem import Problem, Problems
 from scichain_wf.ledger.rawread import RawLedger, shared
-from scichain_wf.ledger.walk import outline
+from scichain_wf.ledger.stored import Survey
 from scichain_wf.model import transaction
 from scichain_wf.model.block import BlockFrame
 from scichain_wf.model.link import Link, Mark
@@ -69,19 +68,19 @@ class _Run:
         )
 
 
-def gather(directory: Path, run: bytes | None, limit: int = TASKS_KEPT_MAX) -> tuple[Account, Problems]:
+def gather(summary: Survey, run: bytes | None, limit: int = TASKS_KEPT_MAX) -> tuple[Account, Problems]:
     """The account of a whole ledger or of one run, and what only it shows. To be run isolated.
 
     Args:
-        directory: of the ledger.
+        summary: of the ledger, whose verification it follows.
         run: only this run's records; None: everything.
         limit: tasks to keep; more are counted.
 
     Raises:
         LedgerCorrupt: the file's pages do not hold together.
+        LedgerError: it is not the file that was surveyed, or was written since.
     """
-    summary = outline(directory)
-    ledger = shared(directory, summary.moment)
+    ledger = shared(summary.directory, summary.moment)
     reader = _Reader(ledger, Witness(ledger, EpochBook.of(ledger, summary)), run, limit)
     for height in range(summary.size) if run is None else heights_of(ledger, run):
         try:
@@ -183,6 +182,13 @@ class _Reader:
             self._newest[uri] = place
         return place
 
+    def _is_newest(self, artifact: ArtifactFacts) -> bool:
+        """Whether no other run recorded it later."""
+        if self._only is None:
+            return True
+        newest = next(self._ledger.versions_before(artifact.uri, 2**63, 0), None)
+        return newest is None or newest.digest.hex() == artifact.digest
+
     def conclude(self) -> tuple[Account, Problems]:
         """The account, and the findings."""
         account, problems = self._account, self._witness.conclude()
@@ -190,7 +196,7 @@ class _Reader:
             if artifact.producer is None:
                 known = self._only is not None and next(self._ledger.versions_before(artifact.uri, 2**63, 0), None)
                 account.artifacts[place] = artifact._replace(disk="elsewhere" if known else "source")
-            elif self._newest[artifact.uri] != place:
+            elif self._newest[artifact.uri] != place or not self._is_newest(artifact):
                 account.artifacts[place] = artifact._replace(disk="superseded")
         account.runs = [run.facts() for run in self._runs.values()]
         account.blocks, account.slots = self._witness.blocks, self._witness.slots()

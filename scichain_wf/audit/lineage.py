@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 from scichain_wf.audit.artifact import find_record
-from scichain_wf.audit.roots import absolute, read_transaction
+from scichain_wf.audit.files import FileLooker
+from scichain_wf.audit.roots import Place, absolute
 from scichain_wf.errors import DecodeError, UsageError
 from scichain_wf.ledger import keys
 from scichain_wf.ledger.isolate import isolated
@@ -28,9 +29,6 @@ from scichain_wf.model.link import Link, Mark
 _NOTHING: Final = sha256(b"").digest()
 """The content of every empty file: that two are empty does not make one the other."""
 _END: Final = 2**63
-
-Place = tuple[int, int]
-"""Height and index of a transaction."""
 
 
 class Artifact(NamedTuple):
@@ -140,6 +138,7 @@ class _Upwards:
 
     def __init__(self, ledger: RawLedger, found: Lineage) -> None:
         self._ledger, self._found = ledger, found
+        self._looker = FileLooker(ledger)
         self._steps: dict[Place, Step] = {}
         self._sources: dict[Artifact, Place] = {}
 
@@ -161,7 +160,7 @@ class _Upwards:
                     self._steps[place].outputs.append(wanted)
                 continue
             try:
-                value = cast("dict[str, Any]", read_transaction(self._ledger, *place))
+                value = cast("dict[str, Any]", self._looker.producer(made).value)
             except DecodeError:
                 continue  # verification names it
             inputs = _artifacts(value["body"]["inputs"])
@@ -192,13 +191,15 @@ class _Upwards:
         self._sources.clear()
         best: dict[Artifact, tuple[RawVersion, bytes]] = {}
         for key, value in self._ledger.entries(keys.ARTIFACTS) if wanted else ():
-            for read, place in wanted.get(value, ()):
+            for read, place in wanted.get(value, ()) if len(key) > keys.OUTPUT.size else ():
                 version = RawVersion.of(key, value)
                 if (version.height, version.index) < place and (read not in best or version > best[read][0]):
                     best[read] = version, value
         for read, (version, _) in best.items():
-            body = cast("dict[str, Any]", read_transaction(self._ledger, version.height, version.index)["body"])
-            recorded = _artifacts(body["outputs"])[version.output]
+            try:
+                recorded = _artifacts([cast("dict[str, str]", self._looker.producer(version).output)])[0]
+            except DecodeError:
+                continue  # verification names it
             self._found.same.append((read, recorded))
             yield recorded, version
 

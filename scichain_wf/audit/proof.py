@@ -147,6 +147,9 @@ class _ProofCheck:
             self.epochs[epoch.epoch] = epoch, item
         if 0 not in self.epochs:
             raise VerificationError("it has no genesis")
+        heights = [self.epochs[number][1].link.height for number in sorted(self.epochs)]
+        if heights != sorted(set(heights)):
+            raise VerificationError("its epochs do not follow each other")
         return self.epochs[0][0].authority
 
     def _epoch_before(self, size: int) -> Epoch | None:
@@ -191,6 +194,13 @@ class _ProofCheck:
         known = self.epochs.get(item.link.epoch)
         if known is None:
             raise VerificationError(f"epoch {item.link.epoch}, under which the block was appended, is not proved")
+        current = self._epoch_before(item.link.height)
+        if current is None or current.epoch != known[0].epoch or item.header.epoch > current.epoch:
+            raise VerificationError(f"epoch {item.link.epoch} was not in force at height {item.link.height}")
+        if not item.header.parent_height < item.link.height:
+            raise VerificationError("the block's parent is not before it")
+        if item.link.mode is Mode.QUORUM and Mark.CONTESTED in {a.mark for a in item.link.annotations}:
+            raise VerificationError("the storage node called a contested block agreed")
         in_force = InForce(known[0])
         slot = in_force.slots.get(item.header.proposer)
         if slot is None:

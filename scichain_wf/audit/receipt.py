@@ -100,7 +100,7 @@ def _check_file(path: bytes, proof: ProvenTransaction, problems: Problems) -> Fi
     body = transaction.body
     outputs = [o for o in cast("list[JsonObject]", body.get("outputs", [])) if recorded_digest(o) is not None]
     if not outputs:
-        problems.add(Problem("file-unhashed", shown))
+        problems.add(Problem("file-unproved", shown))
         return FileResult("", FileState.UNHASHED, shown)
     compared = [(output, compare(path, output, body)) for output in _candidates(outputs, path)]
     output, comparison = next((pair for pair in compared if pair[1].state is FileState.MATCH), compared[0])

@@ -27,6 +27,9 @@ RUNS_LOOKED_AT_MAX: Final = 256
 _STARTS_LOOKED_AT_MAX: Final = 64
 _HOST_CHARS: Final = re.compile(r"[^A-Za-z0-9._-]")
 
+Place = tuple[int, int]
+"""Height and index of a transaction."""
+
 
 @dataclass
 class Roots:
@@ -39,17 +42,19 @@ class Roots:
     """Where runs said each root is, on their hosts."""
     beside: dict[str, set[str]] = field(default_factory=dict)
     """Where runs said each root is, seen from the chain."""
+    told: dict[tuple[str, bytes], Place] = field(default_factory=dict)
+    """By root id and resolved place, the `run-start` that said so first; what the caller said is not in it."""
 
-    def learn(self, start: JsonObject) -> None:
-        """Take over the roots of one `run-start` body."""
+    def learn(self, start: JsonObject, told: Place) -> None:
+        """Take over the roots of one `run-start` body, which is at `told`."""
         for root in cast("list[dict[str, str]]", start["roots"]):
             known = self.places.setdefault(root["id"], [])
             if root["id"] in self.overrides and not known:
                 known.append(os.path.realpath(os.fsencode(self.overrides[root["id"]])))
             if "from_chain" in root:
                 self.beside.setdefault(root["id"], set()).add(root["from_chain"])
-                self._add(known, os.path.join(self.chain_dir, unquote_to_bytes(root["from_chain"])))
-            self._add(known, unquote_to_bytes(root["path"]))
+                self._add(root["id"], os.path.join(self.chain_dir, unquote_to_bytes(root["from_chain"])), told)
+            self._add(root["id"], unquote_to_bytes(root["path"]), told)
             self.recorded.setdefault(root["id"], set()).add(os.path.realpath(unquote_to_bytes(root["path"])))
 
     def moved(self) -> Iterator[tuple[str, list[str]]]:
@@ -86,8 +91,8 @@ class Roots:
         place = self.place_of(root)
         return None if place is None or place in self.recorded.get(root, set()) else place
 
-    def uris_of(self, path: bytes) -> Iterator[str]:
-        """Every URI that may have been recorded for an absolute path.
+    def uris_of(self, path: bytes) -> Iterator[tuple[str, Place | None]]:
+        """Every URI that may have been recorded for an absolute path, and by which `run-start`'s word it is that.
 
         The path as it is spelled counts too, with its directory resolved: a file that was replaced by a symbolic
         link must still be found under its own name.
@@ -99,15 +104,16 @@ class Roots:
                 for place in places:
                     inside = place.rstrip(b"/") + b"/"
                     if spelled.startswith(inside) and len(spelled) > len(inside):
-                        yield uri.work_uri(root, spelled[len(inside) :])
+                        yield uri.work_uri(root, spelled[len(inside) :]), self.told.get((root, place))
             if spelled != b"/":
-                yield uri.file_uri(spelled)
-                yield uri.file_uri(spelled, this_host())
+                yield uri.file_uri(spelled), None
+                yield uri.file_uri(spelled, this_host()), None
 
-    def _add(self, known: list[bytes], path: bytes) -> None:
-        resolved = os.path.realpath(path)
+    def _add(self, root: str, path: bytes, told: Place) -> None:
+        known, resolved = self.places[root], os.path.realpath(path)
         if resolved not in known:
             known.append(resolved)
+            self.told[root, resolved] = told
 
 
 def this_host() -> str:
@@ -140,17 +146,18 @@ def read_transaction(ledger: RawLedger, height: int, index: int) -> JsonObject:
     return transaction.parse(frame.transaction(index))
 
 
-def run_starts(ledger: RawLedger, runs: Iterable[bytes]) -> Iterator[JsonObject]:
-    """The `run-start` bodies of some runs; a run without one is passed over."""
+def run_starts(ledger: RawLedger, runs: Iterable[bytes]) -> Iterator[tuple[JsonObject, Place]]:
+    """The `run-start` bodies of some runs and where they are; a run without one is passed over."""
     for run in runs:
         for looked_at, (key, kind) in enumerate(ledger.prefixed(keys.RUNS, run)):
             if kind == b"run-start" and len(key) == 16 + keys.POSITION.size:
+                place: Place = keys.POSITION.unpack_from(key, 16)
                 try:
-                    value = read_transaction(ledger, *keys.POSITION.unpack_from(key, 16))
+                    value = read_transaction(ledger, *place)
                 except DecodeError:
                     break  # named by the chain's verification
                 if value["kind"] == "run-start":
-                    yield cast("JsonObject", value["body"])
+                    yield cast("JsonObject", value["body"]), place
                 break
             if looked_at >= _STARTS_LOOKED_AT_MAX:
                 break

@@ -7,11 +7,13 @@ its file) that was kept where the chain's owner could not change it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from scichain_wf import limits
+from scichain_wf.crypto import merkle
 from scichain_wf.crypto.signing import VerifyKey
 from scichain_wf.errors import DecodeError, LedgerError, UsageError, VerificationError
 from scichain_wf.filehash import read_regular
@@ -175,6 +177,18 @@ def check_kept(
             kept.verify_storage(key)
         except VerificationError as error:
             problems.add(Problem("kept-signature", where, "", str(error)))
+
+
+def check_consistent(checkpoint: Checkpoint, kept: Checkpoint, path: Sequence[bytes], problems: Problems) -> None:
+    """One of the two trees begins the other, by their signed roots alone.
+
+    Who does not recompute the stored tree needs that: its nodes can be altered so that each root by itself is right.
+    """
+    old, new = sorted((checkpoint, kept), key=lambda note: note.size)
+    try:
+        merkle.verify_consistency(old.size, old.root, new.size, new.root, path)
+    except VerificationError as error:
+        problems.add(Problem("kept-root", f"kept checkpoint of {kept.size} links", kept.root.hex(), str(error)))
 
 
 def _read_beside(path: Path, size_bytes_max: int) -> bytes | None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn, TextIO
 
-from scichain_wf import errors
+from scichain_wf import errors, limits
 
 EXIT_INTERRUPTED = 130
 """As a shell reports a process ended by SIGINT."""
@@ -104,6 +104,8 @@ def _complete(instruction: str) -> int:
 
 
 def _say(message: str) -> None:
+    if len(message) > limits.MESSAGE_CHARS_MAX:  # it quotes a name, and names have any length
+        message = message[: limits.MESSAGE_CHARS_MAX // 2] + " … " + message[-limits.MESSAGE_CHARS_MAX // 2 :]
     with suppress(OSError, ValueError, AttributeError):  # nobody listens, its disk is full, or there is no such thing
         sys.stderr.write(f"{PROGRAM}: {message}\n")
 

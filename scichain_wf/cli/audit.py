@@ -17,8 +17,7 @@ import click
 from scichain_wf.cli.locate import chain_option, find_chain, json_option
 from scichain_wf.cli.output import escaped, say, say_json, say_table
 from scichain_wf.cli.reading import run_named
-from scichain_wf.cli.verify import Meter, fail_on_option, show, trust_options
-from scichain_wf.config import load_config
+from scichain_wf.cli.verify import Meter, fail_on_option, pinned, show, trust_options
 from scichain_wf.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def command(
     from scichain_wf import __version__
     from scichain_wf.audit import audit
 
-    trust_root = trust_root or load_config(Path.cwd()).trust_root
+    trust_root = pinned(trust_root)
     chain_dir = find_chain(chain)
     if baseline is not None and run is None:
         raise UsageError("--baseline is what a run is compared with: name the run, too")

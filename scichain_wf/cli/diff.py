@@ -33,7 +33,7 @@ def command(*, before: str, after: str, chain: Path | None, as_json: bool) -> No
 
     chain_dir = find_chain(chain)
     runs = run_named(chain_dir, before), run_named(chain_dir, after)
-    found = isolated(compare_runs, ChainLayout(chain_dir).live_ledger(), *runs)
+    found = isolated(compare_runs, ChainLayout(chain_dir).live_ledger(), None, *runs)
     if as_json:
         say_json(found.to_json())
         return

@@ -12,6 +12,7 @@ from scichain_wf.cli.locate import chain_option, find_chain, json_option
 from scichain_wf.cli.output import say, say_fields, say_json
 from scichain_wf.cli.reading import body, open_view, parsed, text, when
 from scichain_wf.errors import UsageError
+from scichain_wf.ledger.isolate import isolated
 from scichain_wf.model.block import Header
 from scichain_wf.model.text import digest_text
 
@@ -33,14 +34,7 @@ def command() -> None:
 def show(*, height: int | None, chain: Path | None, as_json: bool) -> None:
     """Show the newest links, or the block at HEIGHT with its transactions."""
     chain_dir = find_chain(chain)
-    with open_view(chain_dir) as view:
-        if height is not None:
-            _check_height(view, height)
-            heights = [height]
-        else:
-            heights = list(range(max(0, view.size - _SHOWN), view.size))
-        links = [_link(view, at, full=height is not None) for at in heights]
-        head = {"chain": digest_text(view.chain_id), "size": view.size, "root": digest_text(view.root())}
+    head, links = isolated(_shown, chain_dir, height)
     if as_json:
         say_json({**head, "links": links})
         return
@@ -60,23 +54,13 @@ def show(*, height: int | None, chain: Path | None, as_json: bool) -> None:
 @json_option
 def proof(*, height: int, chain: Path | None, as_json: bool) -> None:
     """Print the inclusion proof of the link at HEIGHT in the tree of all links (RFC 6962)."""
-    with open_view(find_chain(chain)) as view:
-        _check_height(view, height)
-        path = [node.hex() for node in view.inclusion_path(height)]
-        value = {
-            "chain": digest_text(view.chain_id),
-            "height": height,
-            "size": view.size,
-            "link": view.link(height).value(),
-            "path": path,
-            "root": digest_text(view.root()),
-        }
+    value = isolated(_proof, find_chain(chain), height)
     if as_json:
         say_json(value)
         return
     say(f"link {height} of {value['size']}")
     say_fields([("chain", str(value["chain"])), ("root", str(value["root"]))])
-    for node in path:
+    for node in value["path"]:
         say(node, indent=2)
 
 
@@ -130,6 +114,31 @@ def snapshot(*, target: Path, chain: Path | None, as_json: bool) -> int:
             say(f"left out {left_out} newer links, which are not signed yet: copy again later", "odd")
         say(headline(result), "good" if result.exit_code == errors.EXIT_OK else "bad")
     return result.exit_code
+
+
+def _shown(chain_dir: Path, height: int | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The chain, and one link with all that is in it, or the newest ones."""
+    with open_view(chain_dir) as view:
+        if height is not None:
+            _check_height(view, height)
+            heights = range(height, height + 1)
+        else:
+            heights = range(max(0, view.size - _SHOWN), view.size)
+        links = [_link(view, at, full=height is not None) for at in heights]
+        return {"chain": digest_text(view.chain_id), "size": view.size, "root": digest_text(view.root())}, links
+
+
+def _proof(chain_dir: Path, height: int) -> dict[str, Any]:
+    with open_view(chain_dir) as view:
+        _check_height(view, height)
+        return {
+            "chain": digest_text(view.chain_id),
+            "height": height,
+            "size": view.size,
+            "link": view.link(height).value(),
+            "path": [node.hex() for node in view.inclusion_path(height)],
+            "root": digest_text(view.root()),
+        }
 
 
 def _check_height(view: ChainView, height: int) -> None:

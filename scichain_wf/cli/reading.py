@@ -1,4 +1,7 @@
-"""Opening a chain to look into it. Only reads; verifying is `scichain-wf verify`'s."""
+"""Opening a chain to look into it. Only reads; verifying is `scichain-wf verify`'s.
+
+What looks is a module-level function for `isolate.isolated`: a damaged file ends the process that reads it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from scichain_wf.errors import UsageError
+from scichain_wf.ledger.isolate import isolated
 from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.ledger.store import ChainStore
 from scichain_wf.model import transaction
@@ -41,8 +45,12 @@ def run_named(chain_dir: Path, name: str) -> bytes:
         from scichain_wf.audit.artifact import newest_record
 
         return newest_record(chain_dir, name).run
+    return isolated(_run_named, chain_dir, name)
+
+
+def _run_named(chain_dir: Path, prefix: str) -> bytes:
     with open_view(chain_dir) as view:
-        return find_run(view, name)
+        return find_run(view, prefix)
 
 
 def is_path(name: str) -> bool:

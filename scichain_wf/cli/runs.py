@@ -11,6 +11,7 @@ import click
 from scichain_wf.cli.locate import chain_option, find_chain, json_option
 from scichain_wf.cli.output import say, say_fields, say_json, say_table
 from scichain_wf.cli.reading import body, open_view, parsed, run_named, text, when
+from scichain_wf.ledger.isolate import isolated
 from scichain_wf.model.bodies import Kind
 
 if TYPE_CHECKING:
@@ -30,10 +31,7 @@ def command() -> None:
 @json_option
 def list_runs(*, chain: Path | None, as_json: bool) -> None:
     """List the recorded runs, oldest first; as text the newest 100."""
-    with open_view(find_chain(chain)) as view:
-        every = list(view.runs())
-        hidden = 0 if as_json else max(0, len(every) - _SHOWN)
-        runs = [_summary(view, run) for run in every[hidden:]]
+    hidden, runs = isolated(_listed, find_chain(chain), None if as_json else _SHOWN)
     if as_json:
         say_json({"runs": runs})
     elif not runs:
@@ -65,11 +63,7 @@ def show_run(*, run: str, chain: Path | None, as_json: bool) -> None:
     """
     chain_dir = find_chain(chain)
     found = run_named(chain_dir, run)
-    with open_view(chain_dir) as view:
-        summary = _summary(view, found)
-        places = [(height, index) for kind, height, index in view.run(found) if kind == Kind.TASK]
-        hidden = 0 if as_json else max(0, len(places) - _SHOWN)
-        tasks = [_task(parsed(view, height, index), height) for height, index in places[: len(places) - hidden]]
+    summary, hidden, tasks = isolated(_shown, chain_dir, found, None if as_json else _SHOWN)
     if as_json:
         say_json({**summary, "tasks": tasks})
         return
@@ -100,6 +94,23 @@ def show_run(*, run: str, chain: Path | None, as_json: bool) -> None:
 def _say_hidden(number: int, what: str) -> None:
     if number:
         say(f"and {number} {what} (--json has them all)")
+
+
+def _listed(chain_dir: Path, most: int | None) -> tuple[int, list[dict[str, Any]]]:
+    """How many runs are left out, and the newest `most`."""
+    with open_view(chain_dir) as view:
+        every = list(view.runs())
+        hidden = 0 if most is None else max(0, len(every) - most)
+        return hidden, [_summary(view, run) for run in every[hidden:]]
+
+
+def _shown(chain_dir: Path, run: bytes, most: int | None) -> tuple[dict[str, Any], int, list[dict[str, Any]]]:
+    """A run, how many of its tasks are left out, and its first `most`."""
+    with open_view(chain_dir) as view:
+        places = [(height, index) for kind, height, index in view.run(run) if kind == Kind.TASK]
+        shown = places[:most]
+        tasks = [_task(parsed(view, height, index), height) for height, index in shown]
+        return _summary(view, run), len(places) - len(shown), tasks
 
 
 def _summary(view: ChainView, run: bytes) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import click
 
 from scichain_wf import errors, limits
 from scichain_wf.cli.locate import chain_option, find_chain, is_chain, json_option
-from scichain_wf.cli.output import say, say_fields, say_json
-from scichain_wf.cli.reading import find_run, is_path, open_view
-from scichain_wf.config import load_config
+from scichain_wf.cli.output import escaped, say, say_fields, say_json
+from scichain_wf.cli.reading import is_path, run_named
+from scichain_wf.config import load
 from scichain_wf.errors import UsageError
 from scichain_wf.filehash import read_regular
 
@@ -86,7 +86,7 @@ def command(
 
     Exits with 0 if verified, 1 if something is not what was committed, 3 if something could not be checked.
     """
-    trust_root = trust_root or load_config(Path.cwd()).trust_root
+    trust_root = pinned(trust_root)
     if receipt is not None:
         results = _by_receipt(targets, receipt, trust_root)
     elif not targets:
@@ -99,6 +99,17 @@ def command(
         for result in results:
             show(result)
     return worst(result.exit_code_for(fail_on) for result in results)
+
+
+def pinned(named: str | None) -> str | None:
+    """The trust root that the caller names, or has configured; who wrote a project's file is said to have chosen it."""
+    if named is not None:
+        return named
+    loaded = load(Path.cwd())
+    if loaded.config.trust_root is not None and loaded.is_projects("trust_root"):
+        told = f"trust root taken from {loaded.origins['trust_root']}: whoever wrote that file chose it"
+        click.echo(escaped(told), err=True)
+    return loaded.config.trust_root
 
 
 def worst(codes: Iterable[int]) -> int:
@@ -172,8 +183,7 @@ def _target(target: str, chain: Path | None, trust_root: str | None, checkpoint:
         return verify_artifact(chain_dir, path, trust_root=trust_root, checkpoint=checkpoint)
     chain_dir = find_chain(chain)
     try:
-        with open_view(chain_dir) as view:
-            run = find_run(view, target)
+        run = run_named(chain_dir, target)
     except UsageError as error:
         raise UsageError(f"{target} is neither a file nor a run: {error}") from None
     with Meter() as meter:

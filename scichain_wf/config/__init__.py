@@ -35,6 +35,12 @@ class Loaded:
 
     config: Config
     origins: Mapping[str, str]
+    project: Path | None = None
+    """The project's file, if there is one."""
+
+    def is_projects(self, setting: str) -> bool:
+        """Whether a value comes from the project's file, which whoever made the project wrote."""
+        return self.project is not None and self.origins[setting].startswith(f"{self.project}")
 
 
 def load_config(
@@ -94,7 +100,8 @@ def load(
     for key, value in (flags or {}).items():
         if value is not None:
             take(key, value, flag_prefix + key.replace("_", "-"), directory)
-    return Loaded(replace(Config(), **values), origins)  # type: ignore[arg-type]  # `parse` made each of its type
+    path = None if project is None else project.path
+    return Loaded(replace(Config(), **values), origins, path)  # type: ignore[arg-type]  # `parse` made each of its type
 
 
 def _unknown(key: str, where: str) -> Setting:

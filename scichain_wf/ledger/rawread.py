@@ -26,6 +26,9 @@ from scichain_wf.ledger.layout import DATA_FILE
 
 _PAGE: Final = 4_096
 
+Moment = tuple[int, int, int]
+"""What was read: device and inode of the file, and the number of the last transaction in it."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class RawVersion:
@@ -61,21 +64,22 @@ class RawLedger:
 
     def _opened(self) -> bool:
         """Open the file and begin to read; False if somebody wrote at that moment, so that it must be done anew."""
-        self._environment, size_bytes = _open(self.path)
+        self._environment, status = _open(self.path)
         try:
             self.databases = {name: self._database(name) for name in keys.DATABASES}
             self.transaction: Any = self._environment.begin()
             self._views: Any = self._environment.begin(buffers=True)  # blocks are large: they are not copied
-            self.moment: int = self.transaction.id()
+            self.moment: Moment = status.st_dev, status.st_ino, self.transaction.id()
             self._artifacts: Any = self.transaction.cursor(db=self.databases[keys.ARTIFACTS])
         except (lmdb.Error, LedgerCorrupt) as error:
             self._environment.close()
             if isinstance(error, LedgerCorrupt):
                 raise
-            if isinstance(error, lmdb.MapResizedError) and self.path.stat().st_size > size_bytes:
+            if isinstance(error, lmdb.MapResizedError) and self.path.stat().st_size > status.st_size:
                 return False
             raise LedgerCorrupt(f"{self.path} cannot be read: {error}") from None
-        if self._views.id() == self.moment:
+        now = self.path.stat()
+        if (now.st_dev, now.st_ino, self._views.id()) == self.moment:
             return True
         self.close()
         return False
@@ -99,13 +103,13 @@ class RawLedger:
 
     def is_overtaken(self) -> bool:
         """Whether somebody has written to the file since it was opened here."""
-        moment: int = self._environment.info()["last_txnid"]
-        return moment != self.moment
+        newest: int = self._environment.info()["last_txnid"]
+        return newest != self.moment[2]
 
     def is_reused(self) -> bool:
         """Whether pages of this moment may hold something else by now: from the second commit after it."""
         newest: int = self._environment.info()["last_txnid"]
-        return newest > self.moment + 1
+        return newest > self.moment[2] + 1
 
     def close(self) -> None:
         """Release the file."""
@@ -250,7 +254,7 @@ class _Current:
     ledger: RawLedger | None = None
 
 
-def shared(directory: Path, moment: int | None) -> RawLedger:
+def shared(directory: Path, moment: Moment | None) -> RawLedger:
     """The ledger in `directory`, opened once and kept for the next call.
 
     Args:
@@ -258,14 +262,14 @@ def shared(directory: Path, moment: int | None) -> RawLedger:
         moment: what another process saw (`RawLedger.moment`); None for whatever is newest.
 
     Raises:
-        LedgerError: somebody wrote in between, so that two processes would not see the same chain.
+        LedgerError: somebody wrote, or put another file there, so that two processes would not see the same chain.
     """
     ledger = _Current.ledger
     if ledger is None or ledger.path.parent != directory:
         release()
         ledger = _Current.ledger = RawLedger(directory)
     if moment is not None and ledger.moment != moment:
-        raise LedgerError(f"{ledger.path} is being written; check it after the run, or check a snapshot of it")
+        raise LedgerError(f"{ledger.path} is being written or exchanged; check it after the run, or check a snapshot")
     return ledger
 
 
@@ -309,9 +313,9 @@ def read_format(ledger: RawLedger) -> None:
         )
 
 
-def _open(path: Path) -> tuple[Any, int]:
+def _open(path: Path) -> tuple[Any, os.stat_result]:
     try:
-        size_bytes = path.stat().st_size
+        status = path.stat()
         if not path.is_file():  # a FIFO would be waited for, without end
             raise LedgerError(f"{path} is no regular file; check the path, or restore a snapshot")
         with path.open("rb"):  # LMDB says less clearly why a file may not be read
@@ -319,15 +323,15 @@ def _open(path: Path) -> tuple[Any, int]:
     except OSError as error:
         remedy = "check that the copy is complete and readable to you"
         raise LedgerError(f"{path} cannot be opened: {error.strerror}; {remedy}") from None
-    if size_bytes < 2 * _PAGE:
+    if status.st_size < 2 * _PAGE:
         raise LedgerCorrupt(
-            f"{path} has {size_bytes} bytes and is no ledger: it was cut off, or never completely written"
+            f"{path} has {status.st_size} bytes and is no ledger: it was cut off, or never completely written"
         )
     try:
         # The map's size is taken from the file, not from what the file says of itself. lib_version=0: the 0.9 engine.
         environment = lmdb.open(
             os.fsdecode(path.parent),
-            map_size=-(-size_bytes // _PAGE) * _PAGE,
+            map_size=-(-status.st_size // _PAGE) * _PAGE,
             readonly=True,
             lock=False,
             create=False,
@@ -340,4 +344,4 @@ def _open(path: Path) -> tuple[Any, int]:
                 f"{path} is open in this process: close the store first, or check it from another process"
             ) from None
         raise LedgerCorrupt(f"{path} cannot be opened as a ledger: {error}") from None
-    return environment, size_bytes
+    return environment, status

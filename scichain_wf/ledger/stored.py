@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scichain_wf.ledger.problem import Problem, Problems
+from scichain_wf.ledger.rawread import Moment
 from scichain_wf.model.block import Header
 from scichain_wf.model.facts import Facts
 from scichain_wf.model.link import Link, Mark
@@ -18,7 +19,7 @@ class Survey:
     """What every process needs to know of a ledger before it walks: taken once, from one moment."""
 
     directory: Path
-    moment: int
+    moment: Moment
     size: int
     chain: bytes
     epochs: tuple[tuple[int, int], ...]

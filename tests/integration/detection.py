@@ -27,6 +27,7 @@ from scichain_wf.audit.result import Verdict
 from scichain_wf.ledger import rawread
 from scichain_wf.ledger.isolate import Inline
 from scichain_wf.ledger.layout import ChainLayout
+from scichain_wf.ledger.walk import survey
 from tests.chains import InProcess
 from tests.integration import byteflips, changed_ledger, mutations
 from tests.integration.clean_runs import CleanRuns
@@ -78,7 +79,7 @@ ALTERS: tuple[Alter, ...] = (flip, append, cut, delete, to_directory, to_link)
 def compared(layout: ChainLayout) -> FilesFound:
     """Every recorded file against the disk, in this process."""
     try:
-        return compare_all(Inline(), layout, layout.live_ledger(), None, {}, 1)
+        return compare_all(Inline(), layout, survey(layout.live_ledger()), None, {}, 1)
     finally:
         rawread.release()
 

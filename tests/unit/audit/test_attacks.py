@@ -11,6 +11,7 @@ from scichain_wf import audit
 from scichain_wf.audit import FileState, Verdict, roots
 from scichain_wf.errors import LedgerError, UsageError
 from scichain_wf.ledger.layout import ChainLayout
+from scichain_wf.model.canonical import JsonObject
 from tests.chains import DiskChain
 from tests.unit.audit.support import started
 
@@ -58,7 +59,8 @@ def test_a_later_run_cannot_point_away_from_changed_files(work: Path) -> None:
     assert result.verdict in (Verdict.FAILED, Verdict.INCOMPLETE)
     chain_roots = roots.Roots(os.fsencode(work / ".scichain"))
     for place in ("..", "../../copy"):
-        chain_roots.learn({"roots": [{"id": "00112233445566aa", "host": "n", "path": str(work), "from_chain": place}]})
+        root: JsonObject = {"id": "00112233445566aa", "host": "n", "path": str(work), "from_chain": place}
+        chain_roots.learn({"roots": [root]}, (3, 0))
     assert [root for root, _ in chain_roots.moved()] == ["00112233445566aa"]
 
 

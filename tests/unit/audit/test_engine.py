@@ -11,6 +11,7 @@ from scichain_wf import audit
 from scichain_wf.audit import gather as gathering
 from scichain_wf.ledger import rawread
 from scichain_wf.ledger.layout import ChainLayout
+from scichain_wf.ledger.walk import outline
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.canonical import JsonObject
 from scichain_wf.model.link import Annotation, Mark
@@ -109,7 +110,7 @@ def test_tasks_beyond_the_limit_are_counted(tmp_path: Path) -> None:
     chain = small_chain(tmp_path / ".scichain", tasks=6)
     chain.close()
     try:
-        account, _ = gathering.gather(chain.layout.live_ledger(), None, limit=4)
+        account, _ = gathering.gather(outline(chain.layout.live_ledger()), None, limit=4)
     finally:
         rawread.release()
     assert (len(account.tasks), account.tasks_total) == (4, 6)

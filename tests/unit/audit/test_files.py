@@ -187,7 +187,8 @@ def test_directories_are_compared_as_a_whole(work: Path) -> None:
         ({"state": "unhashed", "size_bytes": 8}, "ok", True, FileState.CHANGED),
         ({"state": "absent"}, "ok", False, FileState.GONE),
         ({"state": "absent"}, "ok", True, FileState.UNHASHED),
-        ({"state": "pipe"}, "ok", True, FileState.GONE),
+        ({"state": "pipe"}, "ok", False, FileState.GONE),
+        ({"state": "pipe"}, "ok", True, FileState.CHANGED),
     ],
 )
 def test_states_other_than_a_plain_file(
