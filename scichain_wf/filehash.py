@@ -102,7 +102,7 @@ def kind_of(path: AnyPath, *, follow_symlinks: bool = True) -> FileKind:
         mode = os.stat(path, follow_symlinks=follow_symlinks).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return FileKind.ABSENT
-    return _kind(mode)
+    return kind_of_mode(mode)
 
 
 def hash_path(path: AnyPath) -> FileDigest:
@@ -194,11 +194,17 @@ def in_order(calls: Iterable[tuple[int, Callable[[], T]]]) -> Iterator[T]:
         calls: each with the number of bytes it is going to read. From HASH_APART_BYTES_MIN on it runs in a thread,
             beside at most HASH_THREADS_MAX - 1 others and never more than there are cores; all others run here.
     """
-    threads = min(limits.HASH_THREADS_MAX, _cores())
-    room, waiting = threading.Semaphore(threads), deque[_Call[T]]()
+    threads, room, waiting = 0, threading.Semaphore(0), deque[_Call[T]]()
     for size_bytes, call in calls:
+        is_big = size_bytes >= limits.HASH_APART_BYTES_MIN
+        if not waiting and not is_big:
+            yield call()  # most files are small, and need nothing of this
+            continue
+        if threads == 0:
+            threads = min(limits.HASH_THREADS_MAX, _cores())
+            room = threading.Semaphore(threads)
         waiting.append(begun := _Call(call, room))
-        if threads > 1 and size_bytes >= limits.HASH_APART_BYTES_MIN:
+        if threads > 1 and is_big:
             begun.start()
         else:
             begun.run()
@@ -328,7 +334,8 @@ def _hash_descriptor(descriptor: int, expected_bytes: int) -> tuple[bytes, int]:
     return total.digest(), size_bytes
 
 
-def _kind(mode: int) -> FileKind:
+def kind_of_mode(mode: int) -> FileKind:
+    """What a path is whose status has this mode."""
     if stat.S_ISREG(mode):
         return FileKind.FILE
     if stat.S_ISDIR(mode):
@@ -339,6 +346,6 @@ def _kind(mode: int) -> FileKind:
 
 
 def _require_regular(status: os.stat_result, path: AnyPath) -> None:
-    kind = _kind(status.st_mode)
+    kind = kind_of_mode(status.st_mode)
     if kind is not FileKind.FILE:
         raise UsageError(f"{os.fsdecode(path)!r} is a {kind.value}, not a regular file: its content is not hashed")

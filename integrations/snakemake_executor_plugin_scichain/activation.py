@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from snakemake_executor_plugin_scichain.recording import JobRecording
     from snakemake_executor_plugin_scichain.run import MainRun
 
-RUN_VARIABLE = "SCICHAIN_RUN_ID"
-CHAIN_VARIABLE = "SCICHAIN_RUN_CHAIN"
-ROOT_VARIABLE = "SCICHAIN_RUN_ROOT"
 SNAKEMAKE_MIN, SNAKEMAKE_BELOW = (9, 27), (10,)
 """Versions whose inner interfaces we know."""
 _HANDED_OVER = ("strict", "ack", "hash_policy", "size_mtime_patterns", "size_mtime_above_mib", "redact")
@@ -116,9 +113,7 @@ def attach(executor: Any) -> JobRecording | None:
     try:
         return _attach(executor.workflow)
     except Exception as error:  # noqa: BLE001 - whatever it is, the workflow runs on unrecorded (HOOK-1)
-        from scichain_wf.hooks.closing import not_recorded_line
-
-        line = not_recorded_line(str(error) or type(error).__name__)
+        line = _not_recorded(error)
         if _State.strict:
             from snakemake_interface_common.exceptions import WorkflowError
 
@@ -126,6 +121,15 @@ def attach(executor: Any) -> JobRecording | None:
         _State.refusal = line  # said again at the end: by then this one has scrolled away
         print(line, file=sys.stderr)  # noqa: T201 - Snakemake's logger may be what is broken
         return None
+
+
+def _not_recorded(error: Exception) -> str:
+    reason = str(error) or type(error).__name__
+    try:
+        from scichain_wf.hooks.closing import not_recorded_line
+    except ImportError:  # the library is what is broken
+        return f"scichain: this run is not recorded: {reason}: pip install --force-reinstall 'scichain-wf[snakemake]'"
+    return not_recorded_line(reason)
 
 
 def _attach(workflow: Any) -> JobRecording | None:
@@ -142,6 +146,7 @@ def _attach(workflow: Any) -> JobRecording | None:
     if len(workflow.dag) == 0 or (_State.arming is None and not by_name):
         return None
     from scichain_wf.config import load
+    from scichain_wf.hooks.join import CHAIN_VARIABLE, ROOT_VARIABLE, RUN_VARIABLE
     from snakemake_executor_plugin_scichain.run import MainRun
 
     here, arming = Path.cwd(), _State.arming or Arming()
@@ -195,12 +200,13 @@ def check_supported() -> None:
 
 def _join(workflow: Any, environment: Mapping[str, str]) -> JobRecording | None:
     """Take part in the run of an outer process, from whatever host this is."""
+    from scichain_wf.hooks.join import CHAIN_VARIABLE, ROOT_VARIABLE, RUN_VARIABLE, join_run
+
     run, chain_dir = environment.get(RUN_VARIABLE), environment.get(CHAIN_VARIABLE)
     if not run or not chain_dir:
         return None
     from scichain_wf.config import load_config
     from scichain_wf.hooks.digests import Hashing
-    from scichain_wf.hooks.join import join_run
     from scichain_wf.hooks.redaction import Redaction
     from snakemake_executor_plugin_scichain.recording import JobRecording, Setting
     from snakemake_executor_plugin_scichain.run import engine

@@ -12,8 +12,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from snakemake.io import is_flagged
-
 from scichain_wf.hooks.records import TaskFacts, task_key
 from scichain_wf.model.bodies import ArtifactState
 
@@ -60,7 +58,7 @@ def outputs(job: Any) -> Iterator[tuple[str, Any]]:
 
 def flagged(file: Any, flag: str) -> bool:
     """Whether the workflow marked a file (`temp`, `pipe`, ...)."""
-    return bool(is_flagged(file, flag))
+    return bool((getattr(file, "flags", None) or {}).get(flag))
 
 
 def handed_over(dag: Any, job: Any) -> set[str]:
@@ -82,9 +80,12 @@ def is_scattered(job: Any, file: Any) -> bool:
 
 def state_of(file: Any) -> ArtifactState | None:
     """The state to record in place of what is found on disk."""
-    if flagged(file, "pipe") or flagged(file, "service"):
+    flags = getattr(file, "flags", None)
+    if not flags:  # most files
+        return None
+    if flags.get("pipe") or flags.get("service"):
         return ArtifactState.PIPE
-    return ArtifactState.TEMPORARY if flagged(file, "temp") else None
+    return ArtifactState.TEMPORARY if flags.get("temp") else None
 
 
 def remote_uri(file: Any) -> str | None:
@@ -125,9 +126,7 @@ def describe(job: Any) -> TaskFacts:
     facts.code_digest = _tried(lambda: _code_digest(job), None)
     other = rule.wrapper or rule.cwl or rule.script or rule.notebook
     facts.command = _tried(lambda: job.shellcmd, None) or _text(other)
-    facts.conda_digest = _tried(lambda: hashlib.sha256(job.conda_env.content).digest() if job.conda_env else None, None)
-    facts.container = _tried(lambda: str(job.container_img_url) if job.container_img else None, None)
-    facts.modules = _tried(lambda: [str(name) for name in job.env_modules.names] if job.env_modules else [], [])
+    _tried(lambda: _add_environment(facts, job), None)
     facts.threads = _tried(lambda: int(job.threads), None)
     return facts
 
@@ -148,6 +147,17 @@ def _params(params: Any) -> Any:
     named = {str(name): value for name, value in items if name is not None}
     rest = [value for name, value in items if name is None]
     return [*rest, named] if rest and named else named or rest or None
+
+
+def _add_environment(facts: TaskFacts, job: Any) -> None:
+    """Only what Snakemake was told to use: a rule may name more."""
+    used = {method.name for method in job.rule.workflow.deployment_settings.deployment_method}
+    if "ENV_MODULES" in used and job.env_modules:
+        facts.modules = [str(name) for name in job.env_modules.names]
+    if "APPTAINER" in used and job.container_img:
+        facts.container = str(job.container_img_url)
+    if "CONDA" in used and job.conda_env:
+        facts.conda_digest = hashlib.sha256(job.conda_env.content).digest()
 
 
 def _code_digest(job: Any) -> bytes | None:

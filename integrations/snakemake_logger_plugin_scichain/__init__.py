@@ -4,7 +4,8 @@ Imported by every Snakemake start of the environment, inner ones included: so no
 until the plugin is chosen, and nothing here can fail. Trouble with recording never changes what Snakemake does or
 returns, unless `--logger-scichain-strict` asks for it.
 """
-# Annotations here must be real types: Snakemake builds its command line from them.
+# Annotations here must be real types, and no unions of the new kind: Snakemake builds its command line from them.
+# ruff: noqa: UP045
 
 import sys
 from dataclasses import dataclass, field
@@ -15,86 +16,46 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
 
+def _flag(meaning: str, metavar: str = "VALUE", default: object = None) -> Any:
+    """A flag that is not given leaves the choice to configuration or default."""
+    return field(default=default, metadata={"help": meaning, "metavar": metavar})
+
+
 @dataclass
 class LogHandlerSettings(LogHandlerSettingsBase):
-    """The flags `--logger-scichain-...`."""
+    """The flags `--logger-scichain-...`; what each may be and does is in `scichain_wf.config.settings`."""
 
-    nodes: Optional[int] = field(  # noqa: UP045 - see above
-        default=None,
-        metadata={"help": "Agents that validate the run's records (default: 1).", "env_var": False, "type": int},
+    nodes: Optional[int] = _flag("Agents that validate the run's records (default: 1).", "NUMBER")
+    chain: Optional[str] = _flag(
+        "Directory of the chain (default: .scichain in the workflow's working directory).", "DIR"
     )
-    chain: Optional[str] = field(  # noqa: UP045
-        default=None,
-        metadata={
-            "help": "Directory of the chain (default: .scichain in the workflow's working directory).",
-            "env_var": False,
-            "metavar": "DIR",
-        },
+    strict: bool = _flag("Fail rather than run anything that cannot be recorded.", default=False)
+    flush_timeout_s: Optional[float] = _flag(
+        "Seconds that the end of the run waits until everything is committed (default: 30).", "SECONDS"
     )
-    strict: bool = field(
-        default=False,
-        metadata={"help": "Fail rather than run anything that cannot be recorded.", "env_var": False},
+    ack: Optional[str] = _flag(
+        "When a record counts as handed over: local (default), or committed: jobs then wait for the chain.", "WHEN"
     )
-    flush_timeout_s: Optional[float] = field(  # noqa: UP045
-        default=None,
-        metadata={
-            "help": "Seconds that the end of the run waits until everything is committed (default: 30).",
-            "env_var": False,
-            "type": float,
-        },
+    hash_policy: Optional[str] = _flag(
+        "How much of files is read: always, cached (default), size-mtime, off.", "POLICY"
     )
-    ack: Optional[str] = field(  # noqa: UP045
-        default=None,
-        metadata={
-            "help": "When a record counts as handed over: local (default), or committed: jobs then wait for the chain.",
-            "env_var": False,
-            "metavar": "WHEN",
-        },
+    size_mtime_patterns: Optional[str] = _flag(
+        "Files of which only size and time are recorded: shell patterns, separated by commas.", "PATTERNS"
     )
-    hash_policy: Optional[str] = field(  # noqa: UP045
-        default=None,
-        metadata={
-            "help": "How much of files is read: always, cached (default), size-mtime, off.",
-            "env_var": False,
-            "metavar": "POLICY",
-        },
+    size_mtime_above_mib: Optional[int] = _flag("The same for files of more mebibytes.", "MIB")
+    redact: Optional[str] = _flag(
+        "What else is secret in commands and parameters: patterns, separated by commas.", "PATTERNS"
     )
-    size_mtime_patterns: Optional[str] = field(  # noqa: UP045
-        default=None,
-        metadata={
-            "help": "Files of which only size and time are recorded: shell patterns, separated by commas.",
-            "env_var": False,
-            "metavar": "PATTERNS",
-        },
-    )
-    size_mtime_above_mib: Optional[int] = field(  # noqa: UP045
-        default=None,
-        metadata={"help": "The same for files of more mebibytes.", "env_var": False, "type": int},
-    )
-    redact: Optional[str] = field(  # noqa: UP045
-        default=None,
-        metadata={
-            "help": "What else is secret in commands and parameters: patterns, separated by commas.",
-            "env_var": False,
-            "metavar": "PATTERNS",
-        },
-    )
-    author: Optional[str] = field(  # noqa: UP045
-        default=None,
-        metadata={"help": "ORCID iD or name in which the run is recorded.", "env_var": False},
-    )
-    author_key: Optional[str] = field(  # noqa: UP045
-        default=None,
-        metadata={"help": "File of the key that signs the run's end.", "env_var": False, "metavar": "FILE"},
-    )
+    author: Optional[str] = _flag("ORCID iD or name in which the run is recorded.", "NAME")
+    author_key: Optional[str] = _flag("File of the key that signs the run's end.", "FILE")
 
 
 class LogHandler(LogHandlerBase):
     """Arms the recording executor when Snakemake starts, and says what was recorded when it ends."""
 
-    _tally: Optional[Any] = None  # noqa: UP045
+    _tally: Optional[Any] = None
     """Who listens to the log; None while this is not armed."""
-    _unheard: Optional[Exception] = None  # noqa: UP045
+    _unheard: Optional[Exception] = None
 
     def __post_init__(self) -> None:
         """Before Snakemake looks its executor up. Starts nothing yet."""

@@ -5,7 +5,8 @@ Snakemake start of the environment, so nothing of `scichain_wf` is imported befo
 the workflow is held against the chain: an output that its own metadata says it made, and that the chain knows nothing
 of, is named. Else the chain is the truth: Snakemake leaves completed checkpoints out.
 """
-# Annotations here must be real types: Snakemake builds its command line from them.
+# Annotations here must be real types, and no unions of the new kind: Snakemake builds its command line from them.
+# ruff: noqa: UP045
 
 from dataclasses import dataclass, field
 from typing import Optional
@@ -13,27 +14,16 @@ from typing import Optional
 from snakemake_interface_report_plugins.reporter import ReporterBase
 from snakemake_interface_report_plugins.settings import ReportSettingsBase
 
+_PATH = "File to write: .html, .json or .txt (default: scichain-report.html)."
+_CHAIN = "Directory of the chain (default: configured, or .scichain in the workflow's working directory)."
+
 
 @dataclass
 class ReportSettings(ReportSettingsBase):
     """The flags `--report-scichain-...`."""
 
-    path: Optional[str] = field(  # noqa: UP045 - see above
-        default=None,
-        metadata={
-            "help": "File to write: .html, .json or .txt (default: scichain-report.html).",
-            "env_var": False,
-            "metavar": "FILE",
-        },
-    )
-    chain: Optional[str] = field(  # noqa: UP045
-        default=None,
-        metadata={
-            "help": "Directory of the chain (default: configured, or .scichain in the workflow's working directory).",
-            "env_var": False,
-            "metavar": "DIR",
-        },
-    )
+    path: Optional[str] = field(default=None, metadata={"help": _PATH, "metavar": "FILE"})
+    chain: Optional[str] = field(default=None, metadata={"help": _CHAIN, "metavar": "DIR"})
 
 
 class Reporter(ReporterBase):

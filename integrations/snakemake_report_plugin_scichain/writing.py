@@ -10,7 +10,7 @@ from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
 
-from scichain_wf.config import CHAIN_NAME, load_config
+from scichain_wf.config import CHAIN_NAME, load
 from scichain_wf.errors import ScichainError
 from scichain_wf.hooks.closing import shown
 from scichain_wf.hooks.naming import Naming
@@ -34,7 +34,8 @@ def write(settings: Any, jobs: Sequence[Any]) -> None:
     """
     here, file = Path.cwd(), Path(getattr(settings, "path", None) or _DEFAULT)
     try:
-        chain_dir = here / (getattr(settings, "chain", None) or load_config(here).chain or CHAIN_NAME)
+        flags = {"chain": getattr(settings, "chain", None)}
+        chain_dir = load(here, flags=flags, flag_prefix="--report-scichain-").config.chain or here / CHAIN_NAME
         unrecorded = list(_unrecorded(chain_dir, jobs))
     except ScichainError as error:
         raise WorkflowError(f"scichain: no report: {error}") from None

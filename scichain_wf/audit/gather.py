@@ -223,12 +223,18 @@ def _judge_run(run: _Run, problems: Problems) -> None:
             problems.add(Problem("run-tally", f"{kind} records of {where}", str(number), str(kinds[kind])))
     engine = run.end.get("tally", {}).get("finished", 0)
     if engine > run.finished:
-        problems.add(Problem("run-engine-tally", where, f"{engine} finished tasks", str(run.finished)))
+        missing = run.end.get("missing", [])
+        found = f"{run.finished}, none of {_named(missing)}" if missing else str(run.finished)
+        problems.add(Problem("run-engine-tally", where, f"{engine} finished tasks", found))
     if run.late:
         problems.add(Problem("run-late", where, "", f"{run.late} records"))
     if lost:
-        more = f" and {len(lost) - _LOST_NAMED} more" if len(lost) > _LOST_NAMED else ""
-        problems.add(Problem("run-lost", f"{len(lost)} tasks of {where}", "", ", ".join(lost[:_LOST_NAMED]) + more))
+        problems.add(Problem("run-lost", f"{len(lost)} tasks of {where}", "", _named(lost)))
+
+
+def _named(tasks: list[str]) -> str:
+    more = f" and {len(tasks) - _LOST_NAMED} more" if len(tasks) > _LOST_NAMED else ""
+    return ", ".join(tasks[:_LOST_NAMED]) + more
 
 
 def _grouped(account: Account) -> tuple[list[Group], list[Flow]]:

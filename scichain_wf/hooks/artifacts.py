@@ -150,16 +150,16 @@ class Artifacts:
         state: ArtifactState | None,
         inside: dict[bytes, FileDigest] | None,
     ) -> Fingerprint | None:
-        kind = filehash.kind_of(where)
-        if kind not in (FileKind.FILE, FileKind.DIRECTORY):
-            states = {FileKind.ABSENT: ArtifactState.ABSENT, FileKind.PIPE: ArtifactState.PIPE}
-            value["state"] = states.get(kind, ArtifactState.UNHASHED).value
-            return None
-        if self._hashing.policy is HashPolicy.OFF:
-            value["state"] = ArtifactState.UNHASHED.value
-            return None
         try:
             status = os.stat(where)
+        except (FileNotFoundError, NotADirectoryError):
+            value["state"] = ArtifactState.ABSENT.value
+            return None
+        kind = filehash.kind_of_mode(status.st_mode)
+        if kind not in (FileKind.FILE, FileKind.DIRECTORY) or self._hashing.policy is HashPolicy.OFF:
+            value["state"] = (ArtifactState.PIPE if kind is FileKind.PIPE else ArtifactState.UNHASHED).value
+            return None
+        try:
             if self._hashing.of(path, status) is HashPolicy.SIZE_MTIME:
                 return _read_nothing(status, value)
             file_digest = self._file_digest if inside is None else partial(_noting, inside, self._file_digest)

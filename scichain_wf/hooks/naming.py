@@ -121,12 +121,13 @@ class Naming:
         self._known = {unquote_to_bytes(path): known} if _ROOT_ID.fullmatch(known) else {}
         self._mounts = mounts or Mounts()
         resolved = [os.path.realpath(os.fsencode(directory)) for directory in directories]
-        self._base = resolved[0]
+        self._inside = resolved[0].rstrip(b"/") + b"/"
         self.roots = tuple(self._root(path) for path in sorted(set(resolved), key=len, reverse=True))
 
     def absolute(self, path: str | bytes) -> bytes:
         """`path` against the workflow's directory, symlinks kept."""
-        return os.path.join(self._base, os.fsencode(path))
+        path = os.fsencode(path)
+        return path if path.startswith(b"/") else self._inside + path
 
     def uri(self, path: str | bytes) -> str:
         """The artifact URI of `path`, whether or not something is there.
@@ -151,20 +152,31 @@ class Naming:
 
 def _resolved(path: bytes) -> bytes:
     """`os.path.realpath` of an absolute path, mostly by asking the kernel once instead of for every component."""
-    if _O_PATH:
-        try:
-            descriptor = os.open(path, _O_PATH | os.O_CLOEXEC)
-        except OSError:
-            return os.path.realpath(path)  # nothing is there (yet)
-        try:
-            found = os.readlink(b"/proc/self/fd/%d" % descriptor)
-            if found.startswith(b"/") and os.fstat(descriptor).st_nlink:  # of what was just removed it would add a word
-                return found
-        except OSError:
-            pass  # no /proc here
-        finally:
-            os.close(descriptor)
-    return os.path.realpath(path)
+    found = _kernels(path)
+    if found is None:
+        directory, name = os.path.split(path)
+        if name not in (b"", b".", b"..") and not os.path.lexists(path):  # what a task is going to make
+            found = _kernels(directory)
+            found = None if found is None else os.path.join(found, name)
+    return os.path.realpath(path) if found is None else found
+
+
+def _kernels(path: bytes) -> bytes | None:
+    """What the kernel calls what is at `path`; None if nothing is there, or it cannot be asked."""
+    if not _O_PATH:
+        return None
+    try:
+        descriptor = os.open(path, _O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        found = os.readlink(b"/proc/self/fd/%d" % descriptor)
+        # Of what was just removed it would add a word.
+        return found if found.startswith(b"/") and os.fstat(descriptor).st_nlink else None
+    except OSError:
+        return None  # no /proc here
+    finally:
+        os.close(descriptor)
 
 
 def _read_table() -> bytes:

@@ -7,6 +7,7 @@ the schema; what was cut or replaced is listed in the record itself.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,6 +20,7 @@ from scichain_wf.model.bodies import TaskStatus
 from scichain_wf.model.canonical import JsonObject
 from scichain_wf.model.text import digest_text
 
+_ODD: Final = re.compile(r"[%,=\[\]]")
 _SCHEDULERS: Final = (
     ("slurm", "SLURM_JOB_ID"),
     ("pbs", "PBS_JOBID"),
@@ -263,5 +265,7 @@ def _with_scheduler(body: JsonObject) -> JsonObject:
 
 
 def _escaped(text: str) -> str:
-    plain = (c.isprintable() and c not in "%,=[]" for c in text)
+    if text.isprintable() and not _ODD.search(text):
+        return text
+    plain = (c.isprintable() and not _ODD.match(c) for c in text)
     return "".join(c if kept else quote(c, "", errors="surrogatepass") for c, kept in zip(text, plain, strict=True))

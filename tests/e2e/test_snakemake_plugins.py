@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.workflows import Project
+from tests.e2e.kitchen import kitchen
+from tests.e2e.workflows import UNQUOTED, Project
 
 pytest.importorskip("snakemake_executor_plugin_cluster_generic", reason="pip install 'scichain-wf[test]'")
 
@@ -19,7 +21,7 @@ SNAKEFILE = """
 localrules: near
 
 rule all:
-    input: "near", "second", "again", "killed"
+    input: "near", "second", "again", "killed", "unaware"
 
 rule first:
     output: "first"
@@ -42,22 +44,33 @@ rule killed:  # its Snakemake dies as by the kernel's out-of-memory killer or at
     output: "killed"
     shell: "kill -9 $PPID"
 
+rule unaware:  # its node has no scichain-wf
+    output: "unaware"
+    shell: "echo x > {output}"
+
 rule near:
     input: "second"
     output: "near"
     shell: "cp {input} {output}"
 """
-SUBMIT = "#!/bin/sh\nsetsid sh \"$1\" >\"$1.log\" 2>&1 </dev/null &\necho $!\n"
+SUBMIT = """#!/bin/sh
+test "$1" = unaware && unset SCICHAIN_RUN_ID && sed -i s/SCICHAIN_RUN_ID/UNKNOWN/g "$2"
+setsid sh "$2" >"$2.log" 2>&1 </dev/null &
+echo $!
+"""
 
 
-def test_every_attempt_has_one_record_wherever_it_ran_and_a_killed_one_is_named(tmp_path: Path) -> None:
+def on_cluster(project: Project) -> tuple[str, ...]:
+    """Options that run jobs through a scheduler that knows nothing of us."""
+    submit = f"sh {shlex.quote(str(project.write('submit.sh', SUBMIT)))} {{rule}}"
+    options = ("--executor", "cluster-generic", "--cluster-generic-submit-cmd", submit)
+    return (*options, "--jobs", "3", "--seconds-between-status-checks", "1")
+
+
+def test_every_attempt_has_one_record_wherever_it_ran_and_what_has_none_is_named(tmp_path: Path) -> None:
     project = Project(tmp_path, SNAKEFILE)
     project.write("in.txt", "x\n")
-    submit = project.write("submit.sh", SUBMIT)
-    result = project.snakemake(
-        *("--executor", "cluster-generic", "--jobs", "3", "--keep-going", "--seconds-between-status-checks", "1"),
-        *("--cluster-generic-submit-cmd", f"sh {shlex.quote(str(submit))}", "--logger-scichain-redact", "lab-*"),
-    )
+    result = project.snakemake(*on_cluster(project), "--keep-going", "--logger-scichain-redact", "lab-*")
     assert result.returncode == 1, result.stderr
     [run] = project.runs()
     attempts = Counter((task["task"], task["attempt"], task.get("submission"), task["status"]) for task in run["tasks"])
@@ -75,12 +88,29 @@ def test_every_attempt_has_one_record_wherever_it_ran_and_a_killed_one_is_named(
     assert tasks["second", 1]["inputs"][0]["origin"] == "task:first"
     assert "origin" not in tasks["again", 2]["inputs"][0]  # another process may have made it
     assert tasks["near", 1]["inputs"][0]["origin"] == "task:second"
-    assert (run["status"], run["tally"]) == ("failed", {"planned": 5, "finished": 4, "failed": 1})
+    assert (run["status"], run["tally"]) == ("failed", {"planned": 6, "finished": 5, "failed": 1})
     assert run["transactions"]["intent"] == 6
-    assert "1 tasks ran and left no record of their end (killed)" in result.stderr
+    assert run["missing"] == ["killed", "unaware"]
+    assert "2 tasks ran and left no record of their end (killed, unaware)" in result.stderr
     audit = project.scichain("audit")
     assert "killed" in audit.stdout
+    assert "unaware" in audit.stdout
     assert "SC-RUN-006" in audit.stdout
+    assert project.verdict() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(" " in sys.executable, reason=UNQUOTED)
+def test_every_kind_of_job_has_one_record_for_each_attempt_on_a_cluster(tmp_path: Path) -> None:
+    project = kitchen(tmp_path / "kitchen", files=100)
+    project.variables["SNAKEMAKE_OUTPUT_CACHE"] = str(tmp_path)
+    result = project.snakemake(*on_cluster(project), "--keep-going", "--cache", "cached")
+    assert result.returncode == 0, result.stderr
+    [run] = project.runs()
+    attempts = Counter((task["task"], task["attempt"], task["status"]) for task in run["tasks"])
+    assert len(attempts) == len(run["tasks"]) == 27
+    assert [attempt for attempt in attempts if attempt[2] != "ok"] == [("work[i=1]", 1, "failed")]
+    assert run["tally"] == {"planned": 26, "finished": 26, "failed": 0}
     assert project.verdict() == 0
 
 

@@ -296,8 +296,10 @@ def test_plugin_without_its_library_changes_nothing_unless_strict(tmp_path: Path
     assert not (project.directory / "out.txt").exists()
     result = project.snakemake()
     assert result.returncode == 0, result.stderr
+    by_name = project.snakemake("--executor", "scichain", "--forceall", logger=False)
+    assert by_name.returncode == 0, by_name.stderr
     assert (project.directory / "out.txt").exists()
-    for said in (strict.stderr, result.stderr):
+    for said in (strict.stderr, result.stderr, by_name.stderr):
         assert "this run is not recorded: No module named 'scichain_wf." in said
         assert "pip install --force-reinstall 'scichain-wf[snakemake]'" in said
 

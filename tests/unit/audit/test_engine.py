@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -55,13 +55,14 @@ def task(
     return make
 
 
-def end(tasks: int, intents: int = 0, finished: int | None = None) -> Make:
+def end(tasks: int, intents: int = 0, finished: int | None = None, missing: Sequence[str] = ()) -> Make:
     def make(build: ChainBuilder) -> Transaction:
         made = build.run_end(tasks, intents)
         if finished is None:
             return made
         tally: JsonObject = {"planned": finished, "finished": finished, "failed": 0}
-        return build.transaction(Kind.RUN_END, {**made.body, "tally": tally})
+        named: JsonObject = {"missing": [*missing]} if missing else {}
+        return build.transaction(Kind.RUN_END, {**made.body, "tally": tally, **named})
 
     return make
 
@@ -146,6 +147,12 @@ def test_finding_of_a_run_and_what_almost_is_one(
     tmp_path: Path, records: list[Make], number: str, expected: bool
 ) -> None:
     assert (number in of_records(tmp_path, *records)) is expected
+
+
+def test_tasks_that_the_engine_misses_are_named(tmp_path: Path) -> None:
+    names = [f"t{number}" for number in range(10, 32)]
+    finding = of_records(tmp_path, task("a"), end(1, finished=23, missing=names))["SC-RUN-007"]
+    assert f"1, none of {', '.join(names[:20])} and 2 more" in str(finding)
 
 
 def test_run_without_a_beginning_is_named(tmp_path: Path) -> None:
