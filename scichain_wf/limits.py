@@ -256,8 +256,21 @@ STRANGER_S: Final = 0.5
 NOTES_MAX: Final = 20
 NOTES_S: Final = 10.0
 """A listener notes so many dropped connections in such a time word by word, and counts the others."""
+TASK_BYTES_MAX: Final = 1 << 30
+"""One Parsl task as it is sent to a node, or its result."""
+TASK_PART_BYTES: Final = 4 << 20
+"""A longer message goes in parts of this size."""
+TASK_SILENCE_S_MAX: Final = 60.0
+"""SILENCE_S_MAX between a node and the main process, which may hold its interpreter for long."""
+TASK_DRAIN_S: Final = 10.0
+"""How long a node that is told to end lets its tasks go on."""
+NODE_CONNECT_S: Final = 60.0
+"""How long a node tries to reach the main process."""
+NODE_WORKERS_MAX: Final = 4_096
 
 # --- processes --------------------------------------------------------------------------------------
+SIGNAL_APART_S: Final = 1.0
+"""Two signals within this are one: a batch system and a parent may both pass it on."""
 CONTROL_LINE_BYTES_MAX: Final = 1 << 20
 """A line between a process and the one that started it."""
 LOG_BYTES_MAX: Final = 8 << 20

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 CONTEXT: Final = "_scichain"
 """The keyword in which a try gets its context, a mapping; where no run is recorded it holds the app's kind, a text."""
+NOT_BEGUN: Final = "_scichain_not_begun"
+"""An attribute of exceptions of tries that no worker could load, and hence not record."""
 _RESERVED: Final = {"outputs", "stdout", "stderr", "walltime", "parsl_resource_specification", CONTEXT}
 _DEPTH_MAX: Final = 8
 _VALUE_BYTES_MAX: Final = 64 << 20

@@ -7,6 +7,7 @@ from typing import Any
 from parsl.config import Config
 
 from scichain_parsl.memoizer import ProvenanceMemoizer
+from scichain_parsl.nodes.executor import NodeExecutor
 
 
 def scichain_config(
@@ -23,7 +24,10 @@ def scichain_config(
     Returns:
         The configuration, for one `parsl.load`.
     """
-    memoizer = ProvenanceMemoizer(settings.pop("memoizer", None), chain=chain, nodes=nodes, strict=strict)
+    executors = [executor for executor in settings.get("executors") or () if isinstance(executor, NodeExecutor)]
+    memoizer = ProvenanceMemoizer(
+        settings.pop("memoizer", None), chain=chain, nodes=nodes, strict=strict, executors=executors
+    )
     decide = settings.pop("retry_handler", None)
 
     def retry_handler(error: Exception, task: Any) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from parsl.dataflow.states import States
 from parsl.version import VERSION
 
 from scichain_parsl import arguments, shim
+from scichain_parsl.nodes.executor import NodeExecutor
+from scichain_wf.client.service import Others
 from scichain_wf.config import CHAIN_NAME, load_config
 from scichain_wf.hooks.closing import not_recorded_line
 from scichain_wf.hooks.digests import Hashing
@@ -42,6 +44,7 @@ class ProvenanceMemoizer(Memoizer):
         chain: directory of the chain; default: configured, or `.scichain` in the current directory.
         nodes: agents of the embedded service; default: configured, or one.
         strict: fail rather than run what cannot be recorded; default: configured.
+        executors: whose nodes keep the chain, too.
     """
 
     def __init__(
@@ -51,7 +54,9 @@ class ProvenanceMemoizer(Memoizer):
         chain: str | None = None,
         nodes: int | None = None,
         strict: bool | None = None,
+        executors: Sequence[NodeExecutor] = (),
     ) -> None:
+        self._executors = executors
         self._inner = inner or BasicMemoizer()
         self._flags = {"chain": chain, "nodes": nodes, "strict": strict}
         self._session: RunSession | None = None
@@ -87,6 +92,7 @@ class ProvenanceMemoizer(Memoizer):
                 flush_timeout_s=config.flush_timeout_s,
                 ack=config.ack,
                 burst_buffer=config.burst_buffer,
+                others=_others(self._executors),
                 hashing=Hashing.configured(config),
                 redaction=self._redaction,
             )
@@ -97,6 +103,8 @@ class ProvenanceMemoizer(Memoizer):
                 raise
             _say(not_recorded_line(str(error) or type(error).__name__))
             return
+        for executor in self._executors:
+            executor.record(plan.chain_dir, _agents_min(config.nodes, self._executors))
         self._common = {
             "run": session.recorder.run.hex(),
             "chain": str(plan.chain_dir),
@@ -155,6 +163,8 @@ class ProvenanceMemoizer(Memoizer):
                 _say(f"scichain: the run could not be ended properly: {error}")
             finally:
                 shim.forget(session.recorder.run.hex())
+                for executor in self._executors:
+                    executor.record(None)
         self._inner.close()
 
     # --- each failed try ----------------------------------------------------------------------------
@@ -163,7 +173,8 @@ class ProvenanceMemoizer(Memoizer):
         if self._session is None or arguments.CONTEXT not in task["kwargs"]:
             return
         try:
-            if isinstance(error, DependencyError) or task["status"] == States.pending:
+            unseen = isinstance(error, DependencyError) or hasattr(error, arguments.NOT_BEGUN)
+            if unseen or task["status"] == States.pending:
                 self._record_here(task, TaskStatus.FAILED, error)
         except Exception as trouble:  # noqa: BLE001 - HOOK-1
             self._problem(task, trouble)
@@ -216,6 +227,23 @@ class ProvenanceMemoizer(Memoizer):
         session = self._session
         if session is not None:
             session.recorder.problem(f"task {task['id']} ({task['func_name']}): {str(error) or type(error).__name__}")
+
+
+def _others(executors: Sequence[NodeExecutor]) -> Others | None:
+    """The agents that nodes will start.
+
+    Raises:
+        ConfigError: an executor's address makes no sense here.
+    """
+    if not executors:
+        return None
+    return Others(sum(executor.agents for executor in executors), *executors[0].place())
+
+
+def _agents_min(nodes: int, executors: Sequence[NodeExecutor]) -> int:
+    """How many nodes of each executor must stay so that a majority can certify."""
+    quorum = (nodes + sum(executor.agents for executor in executors)) // 2 + 1
+    return max(0, quorum - nodes)
 
 
 def _matched(

@@ -374,6 +374,7 @@ def attend(
     metrics_dir: Path | None = None,
     burst: Path | None = None,
     *,
+    others: Others | None = None,
     wait: bool = True,
     deadline: float = math.inf,
 ) -> Service:
@@ -388,9 +389,8 @@ def attend(
         if joined is not None:
             return joined
         try:
-            return start(
-                chain_dir, nodes, metrics_dir=metrics_dir, burst_buffer=burst, wait=wait, deadline=deadline
-            )
+            return start(chain_dir, nodes, others=others or Others(), metrics_dir=metrics_dir, burst_buffer=burst,
+                         wait=wait, deadline=deadline)
         except LedgerInUse:
             if time.monotonic() > patience:
                 raise

@@ -14,6 +14,7 @@ next run on this chain.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -47,7 +48,7 @@ from scichain_wf.model.bodies import Kind
 from scichain_wf.model.canonical import JsonObject
 
 if TYPE_CHECKING:
-    from scichain_wf.client.service import Service
+    from scichain_wf.client.service import Others, Service
     from scichain_wf.client.summary import Summary
     from scichain_wf.crypto.signing import SigningKey
 
@@ -69,6 +70,7 @@ class RunPlan:
         launched_from: where the user's shell is, for commands in messages.
         flush_timeout_s: how long the end of the run waits for its commits, in all.
         ack, burst_buffer: see `Recorder`.
+        others: agents that others start, if this run starts the service.
         author: in whose name it is recorded.
         author_key: file of the key that signs the run's end.
     """
@@ -87,6 +89,7 @@ class RunPlan:
     ack: str = "local"
     metrics_dir: Path | None = None
     burst_buffer: Path | None = None
+    others: Others | None = None
     author: str | None = None
     author_key: Path | None = None
 
@@ -132,12 +135,9 @@ class RunSession:
         Raises:
             ScichainError: the service did not start; the message says why.
         """
-        from scichain_wf.client import service  # it starts processes: only an engine's main process needs it
-
         run = new_run_id()
         try:
-            waits = plan.ack == "committed"  # who waits for commits needs somebody to ask
-            running = service.attend(plan.chain_dir, plan.nodes, plan.metrics_dir, plan.burst_buffer, wait=waits)
+            running = _attended(plan, wait=plan.ack == "committed")  # who waits for commits needs somebody to ask
         except (LedgerError, PeerError) as refusal:
             if not may_spool or isinstance(refusal, LedgerCorrupt):
                 raise
@@ -253,14 +253,9 @@ class RunSession:
             progress.done()
 
     def _replaced(self, lost: Service, deadline: float) -> Service:
-        from scichain_wf.client import service
-
         with suppress(ScichainError):  # that it did not end in order is known
             lost.stop(timeout_s=limits.ANSWER_GRACE_S)
-        plan = self.plan
-        self._service = service.attend(
-            plan.chain_dir, plan.nodes, plan.metrics_dir, plan.burst_buffer, deadline=deadline
-        )
+        self._service = _attended(self.plan, wait=True, deadline=deadline)
         return self._service
 
     def _run_start(self) -> JsonObject:
@@ -277,3 +272,10 @@ class RunSession:
         return run_start_body(
             plan.engine, roots, self.user, now_us, plan.command, workflow, settings, plan.redaction, plan.author
         )
+
+
+def _attended(plan: RunPlan, *, wait: bool, deadline: float = math.inf) -> Service:
+    from scichain_wf.client import service  # it starts processes: only an engine's main process needs it
+
+    with_them = plan.nodes, plan.metrics_dir, plan.burst_buffer
+    return service.attend(plan.chain_dir, *with_them, others=plan.others, wait=wait, deadline=deadline)

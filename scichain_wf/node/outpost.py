@@ -66,7 +66,7 @@ class Outpost:
     def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
         self._plan, self._say = plan, say
         self._child: Child | None = None
-        self._ending = False
+        self._ending, self._told_s = False, float("-inf")
         self._failures = 0
 
     def run(self) -> int:
@@ -94,7 +94,10 @@ class Outpost:
         return EXIT_OK
 
     def _told(self, *_: object) -> None:
-        child = self._child
+        child, now_s = self._child, time.monotonic()
+        if now_s - self._told_s < limits.SIGNAL_APART_S:
+            return
+        self._told_s = now_s
         if child is not None:
             child.kill() if self._ending else child.terminate()
         self._ending = True

@@ -2,7 +2,7 @@
 
 Sending never waits. What is not yet on the wire is bounded in bytes; a frame over the bound is not sent and `send`
 says so. Frames arrive in the order they were sent, or the channel ends. A channel that hears nothing for
-SILENCE_S_MAX ends too: a stopped process looks like a dead one.
+SILENCE_S_MAX (`silence_s_max`, where its user sets it) ends too: a stopped process looks like a dead one.
 """
 
 from __future__ import annotations
@@ -50,11 +50,13 @@ class TlsChannel:
         if not isinstance(connection, ssl.SSLObject):
             raise PeerError("the connection is not encrypted")
         self.peer = tls.peer_name(connection)
+        self.own_host = str(writer.get_extra_info("sockname")[0])
         self.size_bytes_max = limits.HELLO_BYTES_MAX
+        self.silence_s_max = limits.SILENCE_S_MAX
         self._reader, self._writer, self._admitted = reader, writer, admitted
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
-        self._sent = self._heard
+        self._sent = self._beaten = self._heard
         self._heartbeat = self._loop.call_later(limits.HEARTBEAT_S, self._beat)
 
     def admit(self) -> None:
@@ -70,6 +72,13 @@ class TlsChannel:
         self._writer.write(frames.encoded(kind, payload))
         self._sent = self._loop.time()
         return True
+
+    async def has_room(self) -> None:
+        """Wait while the other side does not read what it is sent."""
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            raise PeerError(f"the channel to {self.peer} ended: {_reason(error)}") from None
 
     async def receive(self) -> tuple[int, bytes]:
         """See `Channel`."""
@@ -102,7 +111,10 @@ class TlsChannel:
 
     def _beat(self) -> None:
         now = self._loop.time()
-        if now - self._heard > limits.SILENCE_S_MAX or self._writer.transport.is_closing():
+        if now - self._beaten > 2 * limits.HEARTBEAT_S:
+            self._heard = now  # this process slept: what came meanwhile is not read yet
+        self._beaten = now
+        if now - self._heard > self.silence_s_max or self._writer.transport.is_closing():
             self.abort()
             return
         if now - self._sent >= limits.HEARTBEAT_S:

@@ -11,8 +11,9 @@ import parsl
 from parsl import File, bash_app, join_app, python_app
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
+from parsl.providers import LocalProvider
 
-from scichain_parsl import scichain_config, traced
+from scichain_parsl import NodeExecutor, scichain_config, traced
 
 
 @traced
@@ -86,13 +87,16 @@ def untraced(number: int) -> int:
 
 
 def configuration(executor: str, recorded: bool) -> Config:
-    """For one of the two executors."""
+    """For one of the executors."""
     label = "of-the-test"
     if executor == "threads":
         chosen: Any = ThreadPoolExecutor(label=label, max_threads=2)
+    elif executor == "nodes":
+        provider = LocalProvider(init_blocks=1, max_blocks=1)  # type: ignore[no-untyped-call]
+        chosen = NodeExecutor(label, provider, workers_per_node=2)
     else:
         chosen = HighThroughputExecutor(label=label, address="127.0.0.1", max_workers_per_node=2, encrypted=False)
-    settings: dict[str, Any] = {"executors": [chosen], "retries": 1, "usage_tracking": 0}
+    settings: dict[str, Any] = {"executors": [chosen], "retries": 1, "usage_tracking": 0, "strategy_period": 0.5}
     return scichain_config(**settings) if recorded else Config(**settings)
 
 

@@ -45,7 +45,7 @@ def of(tasks: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     return sorted((task for task in tasks if task["name"] == name), key=lambda task: (task["task"], task["attempt"]))
 
 
-@pytest.fixture(scope="module", params=["threads", "htex"])
+@pytest.fixture(scope="module", params=["threads", "htex", "nodes"])
 def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A recorded run: its directory, what it printed, its record."""
     directory = tmp_path_factory.mktemp(request.param)

@@ -207,7 +207,7 @@ def test_a_service_is_replaced_within_the_time_that_the_end_has(
     service.is_lost, service.flush_error = True, PeerError("it was killed")
     asked: list[float] = []
 
-    def attend(*_: object, deadline: float) -> object:
+    def attend(*_: object, deadline: float, **__: object) -> object:
         asked.append(deadline)
         raise PeerError("no time was left")
 
