@@ -219,6 +219,8 @@ MESSAGE_CHARS_MAX: Final = 2_000
 WATCH_S_MIN: Final = 0.1
 WATCH_S_MAX: Final = 86_400.0
 """Between two looks of a watch."""
+INTERRUPT_S: Final = 0.5
+"""A watch sleeps no longer than this without asking whether it was interrupted."""
 READ_ATTEMPTS_MAX: Final = 100
 """How often something is read again because the storage node wrote on meanwhile."""
 STANDING_POLL_S: Final = 1.0

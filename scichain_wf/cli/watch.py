@@ -68,7 +68,14 @@ def _looks(chain_dir: Path, interval_s: float, count: int | None) -> Iterator[St
         number += 1
         if number == count:
             return
-        time.sleep(interval_s)
+        _pause(interval_s)
+
+
+def _pause(pause_s: float) -> None:
+    """In bites: of a Ctrl-C just before a sleep begins, Python hears when that sleep is over."""
+    end = time.monotonic() + pause_s
+    while (left_s := end - time.monotonic()) > 0:
+        time.sleep(min(left_s, limits.INTERRUPT_S))
 
 
 def _live(looks: Iterator[Standing]) -> None:

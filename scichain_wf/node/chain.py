@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from scichain_wf.consensus import membership
 from scichain_wf.crypto.signing import SigningKey
 from scichain_wf.errors import DecodeError, LedgerCorrupt, LedgerError, SubmissionError, VerificationError
 from scichain_wf.ledger.files import discard, os_failure, sync
+from scichain_wf.ledger.layout import DATA_FILE
 from scichain_wf.ledger.store import ChainStore
 from scichain_wf.model.checkpoint import Checkpoint
 from scichain_wf.model.epoch import Epoch, Settings
@@ -98,6 +100,7 @@ def take_over(layout: ChainLayout, writer: Writer, waiting: Callable[[str], None
                 problems = check(pool, result(pool, survey, copy)).problems.sorted()
         if problems:
             raise LedgerCorrupt(f"{source} is damaged ({problems[0]}) and was not taken over; `ledger fsck` tells all")
+        _as_open_as(layout.ledgers, copy)
         writer.check()
         copy.rename(target)
         sync(target.parent)
@@ -130,6 +133,34 @@ def opened(layout: ChainLayout, writer: int, slots: int, settings: Settings) -> 
         store.close()
         raise
     return store
+
+
+def share(layout: ChainLayout) -> None:
+    """Let the group of the chain's directory read what it takes to verify it, for good. Keys and tokens stay private.
+
+    What is made later follows: checkpoints the chain's directory, the ledgers of later writers the first.
+
+    Raises:
+        LedgerError: its mode cannot be changed.
+    """
+    try:
+        for directory in (layout.root, layout.ledgers):
+            directory.chmod(directory.stat().st_mode | stat.S_ISGID | 0o050)
+        _as_open_as(layout.ledgers, layout.live_ledger())
+        for file in (layout.trust_root, layout.checkpoint):
+            file.chmod(_file_mode(layout.root))
+    except OSError as error:
+        raise os_failure(error, layout.root, "sharing the chain") from None
+
+
+def _as_open_as(above: Path, ledger: Path) -> None:
+    ledger.chmod(0o700 | above.stat().st_mode & 0o050)
+    (ledger / DATA_FILE).chmod(_file_mode(ledger))
+
+
+def _file_mode(directory: Path) -> int:
+    """Of a file that whoever may list `directory` may read."""
+    return 0o600 | directory.stat().st_mode & 0o044
 
 
 def check_notes(store: ChainStore, layout: ChainLayout) -> list[str]:
@@ -277,6 +308,7 @@ def replace_file(path: Path, text: str, *, durable: bool = False) -> None:
         temporary.unlink()
         opened = temporary.open("x", encoding="utf-8")
     with opened as file:
+        os.fchmod(file.fileno(), _file_mode(path.parent))
         file.write(text)
         file.flush()
         if durable:

@@ -160,7 +160,9 @@ class Hostile:
     @asynccontextmanager
     async def _said_hello(self) -> AsyncIterator[Streams]:
         async with self._dialled(LIAR, self.storage, tls.STORAGE) as (reader, writer):
-            hello = wire.join_value(self._join) | {"address": ["127.0.0.1", 9], "next": 0}
+            # Now and then it wants links, else it says that it lacks none: who is sent hundreds attacks slowly.
+            following = 0 if not self.corpus or self._random.random() < 0.05 else limits.INTEGER_MAX
+            hello = wire.join_value(self._join) | {"address": ["127.0.0.1", 9], "next": following}
             writer.write(frames.encoded(wire.Kind.HELLO, wire.encoded(hello)))
             while (await self._heard(reader))[0] != wire.Kind.WELCOME:
                 pass

@@ -3,60 +3,25 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import shutil
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from scichain_wf.client import kept
-from scichain_wf.client.service import Service, start
+from scichain_wf.client.service import start
 from scichain_wf.errors import LedgerCorrupt, PeerError, VerificationError
 from scichain_wf.ledger.layout import ChainLayout
-from scichain_wf.ledger.store import ChainStore
 from scichain_wf.model.transaction import Transaction
-from tests.integration.service_kit import (
-    Records,
-    assert_committed_once,
-    assert_verifies,
-    emit,
-    is_alive,
-    running,
-    wait_until,
-)
-
-LEASE_S = 0.6
+from tests.integration.service_kit import Records, assert_committed_once, assert_verifies, emit, running
+from tests.integration.sleeps import LEASE_S, run_sleep, stopped_under_load, woken, writers_of_links
 
 
 @pytest.fixture
 def chain(tmp_path: Path) -> Path:
     return tmp_path / "chain"
-
-
-@contextmanager
-def emitting(service: Service, records: Records) -> Iterator[list[Transaction]]:
-    """Tasks, one by one, as fast as the outbox takes them; the list grows."""
-    emitted: list[Transaction] = []
-    end = threading.Event()
-
-    def run() -> None:
-        while not end.wait(0.002):
-            record = records.task(f"load{len(emitted)}")
-            emit(service, [record])
-            emitted.append(record)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield emitted
-    finally:
-        end.set()
-        thread.join()
 
 
 def files(chain: Path) -> dict[str, bytes]:
@@ -66,53 +31,10 @@ def files(chain: Path) -> dict[str, bytes]:
     return {str(path.relative_to(chain)): path.read_bytes() for path in paths}
 
 
-def writers_of_links(chain: Path) -> list[int]:
-    with ChainStore.open(ChainLayout(chain).live_ledger(), readonly=True) as store, store.view() as view:
-        return [view.link(height).writer for height in range(view.size)]
-
-
-def stopped_under_load(chain: Path, seed: int) -> tuple[Service, list[Transaction]]:
-    """A service whose storage process was stopped at a random point of its work; and what it was given."""
-    service = start(chain, 1, lease_s=LEASE_S)
-    records = Records(service.chain)
-    with emitting(service, records) as emitted:
-        threading.Event().wait(random.Random(seed).uniform(0.05, 0.5))
-        os.kill(service.pids["storage"], signal.SIGSTOP)
-        tasks = Path(f"/proc/{service.pids['storage']}/task")
-        wait_until(lambda: all(is_stopped(task / "stat") for task in tasks.iterdir()), "stop of every thread")
-    return service, emitted
-
-
-def is_stopped(stat: Path) -> bool:
-    return stat.read_text().rpartition(")")[2].split()[0] == "T"
-
-
-def woken(service: Service) -> None:
-    """It wakes up, says why it ends, and ends with code 3."""
-    os.kill(service.pids["storage"], signal.SIGCONT)
-    with pytest.raises(PeerError, match=r"writer 1\) was not heard of for .*writer 2\) took over"):
-        service.flush(bytes(16))
-    with pytest.raises(PeerError, match="ended with code 3"):
-        service.stop()
-    for name, pid in service.pids.items():
-        wait_until(lambda pid=pid: not is_alive(pid), f"end of {name}")  # type: ignore[misc]
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_a_storage_node_stopped_past_its_lease_is_taken_over_from_and_fenced(chain: Path, seed: int) -> None:
     """Spec: SAFE-8, LOSS-1, SAFE-6. It wakes up while its successor works, whose agents take its outbox over."""
-    stopped, first = stopped_under_load(chain, seed)
-    promised = ChainLayout(chain).checkpoint.read_bytes()
-    with running(chain, 2) as service:
-        records = Records(service.chain)
-        with emitting(service, records) as second:
-            service.flush(records.run)
-            woken(stopped)
-        service.flush(records.run)
-    assert_committed_once(chain, first + second)
-    assert_verifies(chain, promised)
-    assert sorted(path.name for path in (chain / "ledger").iterdir()) == ["00000001", "00000002"]
-    assert set(writers_of_links(chain)) == {0, 1, 2}
+    run_sleep(chain, seed)
 
 
 def test_a_storage_node_that_wakes_up_last_changes_nothing_that_anybody_sees(chain: Path) -> None:

@@ -165,6 +165,22 @@ def test_interrupted_watch_ends_cleanly(chain: DiskChain) -> None:
     assert (process.returncode, error) == (0, b"")
 
 
+def test_a_watch_hears_of_an_interrupt_that_came_just_before_it_slept(
+    chain: DiskChain, say: Say, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python then sleeps first: here for as long as it was told to, if nobody ever ended it."""
+    slept: list[float] = []
+
+    def sleep(pause_s: float) -> None:
+        slept.append(pause_s)
+        if len(slept) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("scichain_wf.cli.watch.time.sleep", sleep)
+    assert say("watch", "--interval", "60").code == 0
+    assert max(slept) <= limits.INTERRUPT_S
+
+
 def test_watch_on_a_terminal_is_a_table_that_changes(chain: DiskChain) -> None:
     master, slave = pty.openpty()
     process = subprocess.Popen([*PROGRAM, "watch", "--interval", "60"], stdout=slave, stderr=slave, env=ENVIRONMENT)
