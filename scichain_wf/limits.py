@@ -349,6 +349,8 @@ QUERY_TRANSACTIONS_MAX: Final = 1_024
 """Transactions an agent asks storage about in one message."""
 CHECKPOINT_S: Final = 0.1
 """Under load a checkpoint is signed and published this often; else after each group commit."""
+COSIGN_S: Final = 1.0
+"""How long cosignatures of a checkpoint are waited for before it is published again with those that came."""
 POLL_S: Final = 0.25
 """An agent looks into its outbox this often even if no bell rings: a bell can get lost."""
 LOOK_TRANSACTIONS_MAX: Final = 256

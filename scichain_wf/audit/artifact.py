@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from scichain_wf.audit import trust
-from scichain_wf.audit.chain import ChainFacts, check_signed, read_facts, trust_statement
+from scichain_wf.audit.chain import ChainFacts, check_signed, head_of, read_facts, trust_statement
 from scichain_wf.audit.epochs import EpochBook
 from scichain_wf.audit.files import FileLooker, FilesFound, Item
 from scichain_wf.audit.proof import check_proof, make_proof, marks_of
-from scichain_wf.audit.result import FileResult, FileState, Head, Result, findings_of
+from scichain_wf.audit.result import FileResult, FileState, Result, findings_of
 from scichain_wf.audit.roots import RUNS_LOOKED_AT_MAX, Place, Roots, absolute, run_starts, runs_newest_first
 from scichain_wf.errors import DecodeError, LedgerCorrupt, UsageError, VerificationError
 from scichain_wf.ledger.isolate import Pool, Runner, isolated, result
@@ -101,7 +101,7 @@ def verify_artifact_on(
         findings=findings_of(_settled(problems, looked.places, size)),
         counts={f"files-{file.state}": 1 for file in looked.files},
         chain=summary.chain,
-        head=Head(summary.size, facts.head, facts.root, size),
+        head=head_of(summary, facts, stated.checkpoint),
         trust=trust_statement(summary.chain, facts, pinned),
         checked=CHECKED,
         unchecked=UNCHECKED,

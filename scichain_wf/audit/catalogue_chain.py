@@ -310,6 +310,13 @@ CHAIN: Final[dict[str, Entry]] = {
         "The checkpoint is older than the chain.",
         "If a run is going on, verify again after it; else start the storage node once, which signs them.",
     ),
+    "checkpoint-cosignature": Entry(
+        "SC-CHAIN-099",
+        _W,
+        "A validator's cosignature of the checkpoint does not hold",
+        "A line in a slot's name is not by the key that the slot had at the checkpoint's end.",
+        "Ask that node's owner whether it signed; the storage node's signature is judged by itself.",
+    ),
     "kept-foreign": Entry(
         "SC-CHAIN-100",
         _E,

@@ -46,6 +46,8 @@ class ChainFacts:
     consistency: tuple[bytes, ...]
     """Proof that the tree of the smaller of two sizes begins that of the larger."""
     storage_keys: dict[int, bytes]
+    members: dict[int, dict[int, bytes]]
+    """By size, the keys of the slots in force there."""
     authority: bytes
     slots: int
     quorum: int
@@ -126,6 +128,7 @@ def check_signed(
             raw = facts.storage_keys.get(note.size)
             key = None if raw is None else VerifyKey.from_bytes(raw)
             checks(summary.chain, summary.size, note, facts.roots.get(note.size), key, problems)
+            trust.check_cosignatures(note, facts.members.get(note.size), problems)
     if (
         checkpoint is not None
         and kept is not None
@@ -164,11 +167,19 @@ def read_facts(summary: Survey, sizes: tuple[int, ...]) -> ChainFacts:
         roots={size: ledger.root(size) for size in known},
         consistency=tuple(merkle.consistency_path_from(ledger.node, min(known), max(known)) if known else ()),
         storage_keys={size: book.at(size - 1).epoch.storage.raw for size in known},
+        members={size: {slot: key.raw for slot, key in book.at(size - 1).keys.items()} for size in known},
         authority=book.authority().raw,
         slots=newest.epoch.slots,
         quorum=newest.quorum,
         hosts=tuple(sorted({member.host for member in newest.epoch.members if member.host})),
     )
+
+
+def head_of(summary: Survey, facts: ChainFacts, checkpoint: Checkpoint | None) -> Head:
+    """The chain's head, and how far and by whom its checkpoint is signed."""
+    size = None if checkpoint is None else checkpoint.size
+    cosigned = () if checkpoint is None else trust.cosigners(checkpoint, facts.members.get(checkpoint.size, {}))
+    return Head(summary.size, facts.head, facts.root, size, cosigned)
 
 
 def conclude(
@@ -179,7 +190,7 @@ def conclude(
     counts = {name: number for name, number in found.counts.items() if number}
     head = None
     if facts is not None:
-        head = Head(summary.size, facts.head, facts.root, None if stated.checkpoint is None else stated.checkpoint.size)
+        head = head_of(summary, facts, stated.checkpoint)
     return Result(
         subject=subject,
         findings=findings_of(kept),

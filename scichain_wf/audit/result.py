@@ -139,6 +139,8 @@ class Head:
     root: bytes
     checkpoint_size: int | None = None
     """Links that the checkpoint covers; None without one."""
+    cosigned: tuple[int, ...] = ()
+    """Slots that signed the checkpoint besides the storage node."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -147,6 +149,7 @@ class Head:
             "link": digest_text(self.link),
             "root": digest_text(self.root),
             "checkpoint_size": self.checkpoint_size,
+            "cosigned": list(self.cosigned),
         }
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import cast
 
 from scichain_wf.audit import blocks, trust
-from scichain_wf.audit.chain import CHECKED, check_signed, gather, trust_statement
+from scichain_wf.audit.chain import CHECKED, check_signed, gather, head_of, trust_statement
 from scichain_wf.audit.files import run_bytes
-from scichain_wf.audit.result import Head, Result, dropped_of, findings_of
+from scichain_wf.audit.result import Result, dropped_of, findings_of
 from scichain_wf.audit.roots import read_transaction
 from scichain_wf.crypto import merkle
 from scichain_wf.errors import DecodeError, LedgerCorrupt, VerificationError
@@ -100,7 +100,6 @@ def _verify(
     if stated.checkpoint is not None:
         _under_checkpoint(runner, summary, heights, stated.checkpoint, problems)
     _run_findings(looked, run, problems)
-    size = None if stated.checkpoint is None else stated.checkpoint.size
     return Result(
         subject=subject,
         findings=findings_of(problems.kept),
@@ -110,7 +109,7 @@ def _verify(
             if name.startswith("run-") and number
         },
         chain=summary.chain,
-        head=None if facts is None else Head(summary.size, facts.head, facts.root, size),
+        head=None if facts is None else head_of(summary, facts, stated.checkpoint),
         trust=trust_statement(summary.chain, facts, pinned),
         checked=CHECKED,
         unchecked=("blocks that hold nothing of this run", "the files on disk"),

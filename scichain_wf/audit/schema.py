@@ -32,7 +32,10 @@ def result_schema() -> dict[str, Any]:
         {"path": _TEXT, "task": _TEXT, "run": _TEXT, "key": _TEXT, "height": _COUNT, "index": _COUNT,
          "recorded": _DIGEST, "actual": _DIGEST, "transaction": _DIGEST},
     )
-    head = _object({"size": _COUNT, "link": _DIGEST, "root": _DIGEST, "checkpoint_size": _or_null(_COUNT)})
+    head = _object(
+        {"size": _COUNT, "link": _DIGEST, "root": _DIGEST, "checkpoint_size": _or_null(_COUNT),
+         "cosigned": {"type": "array", "items": _COUNT}}
+    )
     return _object(
         {
             "version": {"const": RESULT_VERSION},

@@ -7,7 +7,7 @@ its file) that was kept where the chain's owner could not change it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -177,6 +177,29 @@ def check_kept(
             kept.verify_storage(key)
         except VerificationError as error:
             problems.add(Problem("kept-signature", where, "", str(error)))
+
+
+def cosigners(note: Checkpoint, members: Mapping[int, bytes]) -> tuple[int, ...]:
+    """Slots whose keys, `members`, signed a checkpoint besides the storage node."""
+    return tuple(sorted(slot for slot in members if _is_cosigned(note, members, slot)))
+
+
+def check_cosignatures(note: Checkpoint, members: Mapping[int, bytes] | None, problems: Problems) -> None:
+    """Lines in a slot's name must hold under the slot's key; of other witnesses nothing is known here."""
+    if members is None:
+        return  # a checkpoint ahead of the chain is a finding already
+    names = {note.slot_name(slot): slot for slot in members}
+    for name in sorted({signature.name for signature in note.signatures} & names.keys()):
+        if not _is_cosigned(note, members, names[name]):
+            problems.add(Problem("checkpoint-cosignature", f"checkpoint of {note.size} links", "", name))
+
+
+def _is_cosigned(note: Checkpoint, members: Mapping[int, bytes], slot: int) -> bool:
+    try:
+        note.verify_cosignature(VerifyKey.from_bytes(members[slot]), slot)
+    except VerificationError:
+        return False
+    return True
 
 
 def check_consistent(checkpoint: Checkpoint, kept: Checkpoint, path: Sequence[bytes], problems: Problems) -> None:

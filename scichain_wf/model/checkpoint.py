@@ -93,11 +93,10 @@ class Checkpoint:
         Raises:
             DecodeError: the note already has as many signatures as a reader takes.
         """
-        name = self.slot_name(slot)
-        key_id = _key_id(name, _COSIGNATURE_TYPE, key.public)
         payload = time_s.to_bytes(8, "big") + key.sign_raw(_cosigned(self.body(), time_s))
-        others = tuple(s for s in self.signatures if (s.name, s.key_id) != (name, key_id))
-        return replace(self, signatures=(*others, NoteSignature(name, key_id, payload)))
+        new = cosignature(self, key.public, slot, payload)
+        others = tuple(s for s in self.signatures if (s.name, s.key_id) != (new.name, new.key_id))
+        return replace(self, signatures=(*others, new))
 
     def verify_storage(self, key: VerifyKey) -> None:
         """Check the storage node's signature.
@@ -150,6 +149,12 @@ class Checkpoint:
         if checkpoint.text() != text:  # base64 has more than one spelling
             raise DecodeError("checkpoint: not in canonical spelling")
         return checkpoint
+
+
+def cosignature(note: Checkpoint, key: VerifyKey, slot: int, payload: bytes) -> NoteSignature:
+    """A validator's line of a note, from its key and the 72 bytes (time, signature) that it signed; not verified."""
+    name = note.slot_name(slot)
+    return NoteSignature(name, _key_id(name, _COSIGNATURE_TYPE, key), payload)
 
 
 def _signatures(tail: str) -> tuple[NoteSignature, ...]:

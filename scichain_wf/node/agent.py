@@ -22,6 +22,7 @@ from scichain_wf.crypto.signing import SigningKey, VerifyKey
 from scichain_wf.errors import ConfigError, DecodeError, PeerError, VerificationError
 from scichain_wf.ledger.prepared import prepared
 from scichain_wf.node import control, process, shm, wire
+from scichain_wf.node.cosigning import Witness
 from scichain_wf.node.figures import agent_metrics
 from scichain_wf.node.intake import Intake
 from scichain_wf.node.log import Log
@@ -80,7 +81,7 @@ class AgentNode:
         self._stop = asyncio.Event()
         self._fatal: BaseException | None = None
         self._filter_wanted = False
-        self._checkpoint = ""
+        self._checkpoint, self._witness = "", Witness(key, self.slot, self._chain)
         self._miner = Miner(self.slot)
         self._latency = Histogram()
         self._mining: asyncio.Handle | None = None
@@ -248,6 +249,9 @@ class AgentNode:
         elif kind == wire.Kind.CHECKPOINT:
             self._feed(events.CheckpointReceived(payload))
             self._checkpoint = payload.decode(errors="replace")  # for storage itself, should it forget
+            signed = self._witness.cosigned(payload, self._core.height, self._core.storage_key)
+            if signed is not None and self._fatal is None:
+                self._to_storage(wire.Kind.COSIGNED, signed)
         elif kind == wire.Kind.WELCOME:
             self._welcome(wire.decoded(payload))
         elif kind == wire.Kind.KNOWN:

@@ -35,6 +35,7 @@ from scichain_wf.model.epoch import Settings
 from scichain_wf.node import chain as chains
 from scichain_wf.node import hello, shm, wire
 from scichain_wf.node.commits import Committer
+from scichain_wf.node.cosigning import Notes
 from scichain_wf.node.crew import Crew
 from scichain_wf.node.figures import StorageFigures
 from scichain_wf.node.flushing import Flusher
@@ -125,7 +126,7 @@ class StorageNode:
         self._figures = StorageFigures(layout, site.metrics, self._chain, writer, slots, parts, self._log)
         self._appending = asyncio.Lock()
         self._in_force = False
-        self._published = 0.0
+        self._notes = Notes(self._committer, self._members, self._room, self._thread, self._tasks)
 
     # --- life ---------------------------------------------------------------------------------------
     async def run(self) -> int:
@@ -232,6 +233,7 @@ class StorageNode:
                 self._heirs.find()
                 if self._crew.all_slots or self._slots():  # else nobody came, or all have left in order
                     await self._flusher.run(drain=True)
+                await self._notes.finish()
         except (TimeoutError, PeerError) as error:
             reason = self._room.lack or str(error) or self._flusher.late
             self._log.error("not everything was committed: the rest waits for the next start", reason=reason)
@@ -287,10 +289,8 @@ class StorageNode:
             run = partial(self._committer.run, self._core, effect.candidates)
             self._feed(storage.Decided(await self._room.run(run)))
         # Agents hear of links at once, of the checkpoint when there is time, or at least so often.
-        if self._core.is_idle or self._loop.time() > self._published + limits.CHECKPOINT_S:
-            self._published = self._loop.time()
-            text = await self._room.run(self._committer.publish)
-            self._members.broadcast(wire.Kind.CHECKPOINT, text.encode())
+        if self._core.is_idle or self._notes.is_due:
+            await self._notes.publish()
 
     async def _read(self, function: Callable[[ChainView], T]) -> T:
         """Read the store in its own thread, so that no view is open while it is written; as the writer only."""
@@ -364,6 +364,8 @@ class StorageNode:
             self._feed(events.SyncReceived(slot, messages.Sync.decode(payload).next))
         elif kind == wire.Kind.STATUS:
             self._flusher.status(slot, wire.decoded(payload))
+        elif kind == wire.Kind.COSIGNED:
+            self._notes.take(slot, payload, self._epoch)
         elif kind == wire.Kind.BYE:
             self._members.leave(slot)
             self._flusher.lost(slot)

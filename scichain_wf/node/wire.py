@@ -1,9 +1,8 @@
 """What agents and the storage node say to each other besides the protocol: joining, synchronising, flushing.
 
-Each is a frame of kind 32 or above whose payload is a JSON object (`QUERY`, `KNOWN` and `FILTER` are binary). Who may
-say what: an agent says HELLO, PROBE, READY, STATUS, QUERY, FILTER_WANTED and BYE; the storage node says WELCOME, FLUSH,
-RELEASE, ADOPT, KNOWN, CHECKPOINT, FILTER, PEERS, PROBED
-and DISMISSED.
+Each is a frame of kind 32 or above whose payload is a JSON object (`QUERY`, `KNOWN`, `FILTER` and `COSIGNED` are
+binary). Who may say what: an agent says HELLO, PROBE, READY, STATUS, QUERY, FILTER_WANTED, COSIGNED and BYE; the
+storage node says WELCOME, FLUSH, RELEASE, ADOPT, KNOWN, CHECKPOINT, FILTER, PEERS, PROBED and DISMISSED.
 """
 
 from __future__ import annotations
@@ -61,6 +60,8 @@ class Kind(IntEnum):
     """Instead of HELLO, by who asks whether it would be reached: its address, and a word to be said there."""
     PROBED = 49
     """The answer: why it was not reached, and the storage node's time."""
+    COSIGNED = 50
+    """An agent's signature of the newest checkpoint, which is of the links that it has."""
     BYE = 46
     """An agent: its outbox is closed, all that was in it is committed, and it ends."""
 

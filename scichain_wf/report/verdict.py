@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import Final
 
 from scichain_wf.audit.entry import Severity
-from scichain_wf.audit.result import Finding, Result, Verdict
+from scichain_wf.audit.result import Finding, Head, Result, Verdict
 from scichain_wf.model.text import digest_text
 from scichain_wf.report.markup import Html, code, count, el, facts, join, when
 
@@ -53,7 +53,7 @@ def verdict(result: Result, version: str, made_us: int) -> Html:
                     ("Root of all links", code(digest_text(head.root)) if head else ""),
                     (
                         "Signed checkpoint",
-                        f"covers {count(head.checkpoint_size)} of {count(head.size)} links"
+                        f"covers {count(head.checkpoint_size)} of {count(head.size)} links{_cosigned(head)}"
                         if head and head.checkpoint_size is not None
                         else "none",
                     ),
@@ -73,6 +73,13 @@ def verdict(result: Result, version: str, made_us: int) -> Html:
             ),
         )
     )
+
+
+def _cosigned(head: Head) -> str:
+    """Who signed the checkpoint besides the storage node, in words."""
+    if not head.cosigned:
+        return "; no validator has cosigned it"
+    return f"; cosigned by slot{'s' * (len(head.cosigned) > 1)} {', '.join(map(str, head.cosigned))}"
 
 
 def checked(result: Result) -> Html:

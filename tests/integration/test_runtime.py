@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scichain_wf import limits
+from scichain_wf import audit, limits
 from scichain_wf.client.service import start
 from scichain_wf.client.spool import write_spool
 from scichain_wf.crypto.hashing import sha256
@@ -375,3 +375,15 @@ def test_the_engines_death_drains_and_ends_the_service(chain: Path) -> None:
         os.kill(int(child), signal.SIGKILL)
     assert not Path(base).exists()
     assert len(committed(chain)) == 20
+
+
+def test_every_agent_cosigns_the_last_checkpoint(chain: Path) -> None:
+    """Spec: SAFE-7. Who keeps it has the word of all of them."""
+    with running(chain, 3) as service:
+        records = Records(service.chain)
+        emit(service, records.tasks(5))
+        service.flush(records.run)
+    result = audit.verify_chain(chain, jobs=1)
+    assert result.head is not None
+    assert result.head.checkpoint_size == result.head.size
+    assert result.head.cosigned == (1, 2, 3)
