@@ -14,8 +14,9 @@ from typing import Any
 import parsl
 from parsl import File, bash_app, python_app
 from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
+from parsl.providers import LocalProvider
 
-from scichain_parsl import scichain_config, traced
+from scichain_parsl import NodeExecutor, scichain_config, traced
 
 SEED = 4711
 DATABASE = "data/proteins"
@@ -24,6 +25,11 @@ INDEX = (".phr", ".pin", ".psq")
 EXECUTORS: dict[str, Callable[[], Any]] = {
     "htex": lambda: HighThroughputExecutor(label="htex", address="127.0.0.1", max_workers_per_node=2),
     "threads": lambda: ThreadPoolExecutor(label="threads", max_threads=2),
+    "nodes": lambda: NodeExecutor(
+        "nodes",
+        LocalProvider(init_blocks=3, max_blocks=3),  # type: ignore[no-untyped-call]
+        workers_per_node=1,
+    ),
 }
 
 

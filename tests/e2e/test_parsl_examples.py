@@ -48,7 +48,7 @@ def errors(project: Project) -> tuple[int, set[str]]:
 def test_blast_finds_the_families_however_it_is_cut_up(tmp_path: Path) -> None:
     project = copied("blast", tmp_path / "search")
     table, tables = project.directory / "results/best.tsv", []
-    for arguments in ([], ["--executor", "threads", "--chunks", "3"]):
+    for arguments in ([], ["--executor", "nodes", "--chunks", "3"]):
         result = run(project, "blast.py", *arguments)
         assert result.returncode == 0, result.stderr
         assert result.stdout == "50 queries have a hit: results/best.tsv\n"
@@ -61,7 +61,7 @@ def test_blast_finds_the_families_however_it_is_cut_up(tmp_path: Path) -> None:
 
     first, second = (run["tasks"] for run in project.runs())
     assert [sum(task["name"] == "search" for task in tasks) for tasks in (first, second)] == [4, 3]
-    assert {task["wildcards"]["executor"] for task in first} == {"htex"}
+    assert [{task["wildcards"]["executor"] for task in tasks} for tasks in (first, second)] == [{"htex"}, {"nodes"}]
     [merged] = [task for task in second if task["name"] == "best"]
     assert {given["origin"].partition("[")[0] for given in merged["inputs"]} == {"task:search"}
     assert errors(project) == (0, set())
