@@ -79,7 +79,7 @@ CONTESTED_PERMILLE_MAX: Final = 100
 """A slot with more contested ones than this is slowed down, never stopped."""
 CONTESTED_PAUSE_S: Final = 1.0
 """What such a slot has to wait between two of its blocks."""
-VERIFIED_BATCHES_MAX: Final = 65_536
+VERIFIED_BATCHES_MAX: Final = 16_384
 """Verdict batches whose signature a storage node remembers to have verified."""
 SEQUENCES_REMEMBERED_MAX: Final = 1_024
 """Sequence numbers per proposer whose verdict a validator remembers; lower ones it no longer judges."""

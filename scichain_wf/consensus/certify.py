@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scichain_wf import limits
-from scichain_wf.crypto.hashing import Domain
+from scichain_wf.crypto.hashing import Domain, sha256
 from scichain_wf.errors import VerificationError
 from scichain_wf.model.certificate import PoetCertificate, QuorumCertificate, Solution
 from scichain_wf.model.link import Annotation, annotations_digest
@@ -150,7 +150,7 @@ class VoteChecker:
 
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
-        self._verified: dict[tuple[int, bytes, bytes], bool] = {}
+        self._verified: dict[bytes, bool] = {}  # by digest: what is signed takes 4 KiB, and comes with every vote
 
     def bad_votes(self, votes: Iterable[Vote]) -> tuple[int, ...]:
         """Slots whose vote does not hold: another chain or epoch, no such slot, wrong path or signature."""
@@ -166,7 +166,7 @@ class VoteChecker:
         except VerificationError:
             return False
         data = header.encode()
-        batch = (header.slot, vote.signature, data)
+        batch = sha256(vote.signature + data)
         holds = self._verified.get(batch)
         if holds is None:
             if len(self._verified) >= limits.VERIFIED_BATCHES_MAX:
