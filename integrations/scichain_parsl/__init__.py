@@ -21,12 +21,13 @@ recording changes a result, unless `strict` asks for it.
 - `arguments`: which files and values a call has.
 - `memoizer`: what the main process sees of each try: gives it its context, records what never reaches a worker.
 - `configuration`: `scichain_config`.
-- `nodes`: `NodeExecutor`: an executor without ZeroMQ whose nodes keep the chain.
+- `nodes`: `NodeExecutor`: an executor without ZeroMQ whose nodes keep the chain; `AgentLauncher` for others.
 """
 
 from scichain_parsl.configuration import scichain_config
 from scichain_parsl.decorator import traced
 from scichain_parsl.memoizer import ProvenanceMemoizer
 from scichain_parsl.nodes.executor import NodeExecutor
+from scichain_parsl.nodes.launcher import AgentLauncher
 
-__all__ = ["NodeExecutor", "ProvenanceMemoizer", "scichain_config", "traced"]
+__all__ = ["AgentLauncher", "NodeExecutor", "ProvenanceMemoizer", "scichain_config", "traced"]

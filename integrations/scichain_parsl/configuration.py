@@ -6,8 +6,9 @@ from typing import Any
 
 from parsl.config import Config
 
-from scichain_parsl.memoizer import ProvenanceMemoizer
+from scichain_parsl.memoizer import Keeper, ProvenanceMemoizer
 from scichain_parsl.nodes.executor import NodeExecutor
+from scichain_parsl.nodes.launcher import AgentLauncher
 
 
 def scichain_config(
@@ -24,9 +25,9 @@ def scichain_config(
     Returns:
         The configuration, for one `parsl.load`.
     """
-    executors = [executor for executor in settings.get("executors") or () if isinstance(executor, NodeExecutor)]
+    keepers = [keeper for executor in settings.get("executors") or () for keeper in _keepers(executor)]
     memoizer = ProvenanceMemoizer(
-        settings.pop("memoizer", None), chain=chain, nodes=nodes, strict=strict, executors=executors
+        settings.pop("memoizer", None), chain=chain, nodes=nodes, strict=strict, keepers=keepers
     )
     decide = settings.pop("retry_handler", None)
 
@@ -35,3 +36,15 @@ def scichain_config(
         return 1 if decide is None else decide(error, task)
 
     return Config(memoizer=memoizer, retry_handler=retry_handler, **settings)
+
+
+def _keepers(executor: Any) -> list[Keeper]:
+    """What of an executor starts agents."""
+    if isinstance(executor, NodeExecutor):
+        return [executor]
+    provider: Any = getattr(executor, "provider", None)
+    launcher = getattr(provider, "launcher", None)
+    if not isinstance(launcher, AgentLauncher):
+        return []
+    launcher.agents = max(1, provider.init_blocks) * provider.nodes_per_block
+    return [launcher]

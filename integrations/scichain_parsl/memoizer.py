@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from parsl.app.futures import DataFuture
 from parsl.dataflow.errors import DependencyError
@@ -24,7 +24,6 @@ from parsl.dataflow.states import States
 from parsl.version import VERSION
 
 from scichain_parsl import arguments, shim
-from scichain_parsl.nodes.executor import NodeExecutor
 from scichain_wf.client.service import Others
 from scichain_wf.config import CHAIN_NAME, load_config
 from scichain_wf.hooks.closing import not_recorded_line
@@ -36,6 +35,18 @@ from scichain_wf.model.bodies import Kind, TaskStatus
 from scichain_wf.model.uri import value_uri
 
 
+class Keeper(Protocol):
+    """Starts agents of a run on other hosts; `agents`: how many."""
+
+    agents: int
+
+    def place(self) -> tuple[str, tuple[int, int]]:
+        """Host and ports where they find this process."""
+
+    def record(self, chain: Path | None, agents_min: int = 0, /) -> None:
+        """Keep this chain, with so many agents at least; None: the run is over."""
+
+
 class ProvenanceMemoizer(Memoizer):
     """Records a run of Parsl; memoization itself is another memoizer's.
 
@@ -44,7 +55,7 @@ class ProvenanceMemoizer(Memoizer):
         chain: directory of the chain; default: configured, or `.scichain` in the current directory.
         nodes: agents of the embedded service; default: configured, or one.
         strict: fail rather than run what cannot be recorded; default: configured.
-        executors: whose nodes keep the chain, too.
+        keepers: start agents on other hosts.
     """
 
     def __init__(
@@ -54,9 +65,9 @@ class ProvenanceMemoizer(Memoizer):
         chain: str | None = None,
         nodes: int | None = None,
         strict: bool | None = None,
-        executors: Sequence[NodeExecutor] = (),
+        keepers: Sequence[Keeper] = (),
     ) -> None:
-        self._executors = executors
+        self._keepers = keepers
         self._inner = inner or BasicMemoizer()
         self._flags = {"chain": chain, "nodes": nodes, "strict": strict}
         self._session: RunSession | None = None
@@ -92,7 +103,7 @@ class ProvenanceMemoizer(Memoizer):
                 flush_timeout_s=config.flush_timeout_s,
                 ack=config.ack,
                 burst_buffer=config.burst_buffer,
-                others=_others(self._executors),
+                others=_others(self._keepers),
                 hashing=Hashing.configured(config),
                 redaction=self._redaction,
             )
@@ -103,8 +114,8 @@ class ProvenanceMemoizer(Memoizer):
                 raise
             _say(not_recorded_line(str(error) or type(error).__name__))
             return
-        for executor in self._executors:
-            executor.record(plan.chain_dir, _agents_min(config.nodes, self._executors))
+        for keeper in self._keepers:
+            keeper.record(plan.chain_dir, _agents_min(config.nodes, self._keepers))
         self._common = {
             "run": session.recorder.run.hex(),
             "chain": str(plan.chain_dir),
@@ -163,8 +174,8 @@ class ProvenanceMemoizer(Memoizer):
                 _say(f"scichain: the run could not be ended properly: {error}")
             finally:
                 shim.forget(session.recorder.run.hex())
-                for executor in self._executors:
-                    executor.record(None)
+                for keeper in self._keepers:
+                    keeper.record(None)
         self._inner.close()
 
     # --- each failed try ----------------------------------------------------------------------------
@@ -229,21 +240,18 @@ class ProvenanceMemoizer(Memoizer):
             session.recorder.problem(f"task {task['id']} ({task['func_name']}): {str(error) or type(error).__name__}")
 
 
-def _others(executors: Sequence[NodeExecutor]) -> Others | None:
-    """The agents that nodes will start.
+def _others(keepers: Sequence[Keeper]) -> Others | None:
+    """The agents that they will start.
 
     Raises:
-        ConfigError: an executor's address makes no sense here.
+        ConfigError: the address of one makes no sense here.
     """
-    if not executors:
-        return None
-    return Others(sum(executor.agents for executor in executors), *executors[0].place())
+    return Others(sum(keeper.agents for keeper in keepers), *keepers[0].place()) if keepers else None
 
 
-def _agents_min(nodes: int, executors: Sequence[NodeExecutor]) -> int:
-    """How many nodes of each executor must stay so that a majority can certify."""
-    quorum = (nodes + sum(executor.agents for executor in executors)) // 2 + 1
-    return max(0, quorum - nodes)
+def _agents_min(nodes: int, keepers: Sequence[Keeper]) -> int:
+    """How many of their agents must stay so that a majority can certify."""
+    return max(0, (nodes + sum(keeper.agents for keeper in keepers)) // 2 + 1 - nodes)
 
 
 def _matched(

@@ -11,9 +11,10 @@ import parsl
 from parsl import File, bash_app, join_app, python_app
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
+from parsl.launchers import SingleNodeLauncher
 from parsl.providers import LocalProvider
 
-from scichain_parsl import NodeExecutor, scichain_config, traced
+from scichain_parsl import AgentLauncher, NodeExecutor, scichain_config, traced
 
 
 @traced
@@ -95,8 +96,10 @@ def configuration(executor: str, recorded: bool) -> Config:
         provider = LocalProvider(init_blocks=1, max_blocks=1)  # type: ignore[no-untyped-call]
         chosen = NodeExecutor(label, provider, workers_per_node=2)
     else:
-        chosen = HighThroughputExecutor(label=label, address="127.0.0.1", max_workers_per_node=2, encrypted=False)
-    settings: dict[str, Any] = {"executors": [chosen], "retries": 1, "usage_tracking": 0, "strategy_period": 0.5}
+        provider = LocalProvider(launcher=AgentLauncher(SingleNodeLauncher()))  # type: ignore[no-untyped-call]
+        settings: dict[str, Any] = {"max_workers_per_node": 2, "encrypted": False, "provider": provider}
+        chosen = HighThroughputExecutor(label=label, address="127.0.0.1", **settings)
+    settings = {"executors": [chosen], "retries": 1, "usage_tracking": 0, "strategy_period": 0.5}
     return scichain_config(**settings) if recorded else Config(**settings)
 
 

@@ -86,6 +86,8 @@ def test_every_try_has_one_record_and_the_chain_verifies(recorded: Any) -> None:
     assert shown["status"] == "failed"
     assert shown["tally"] == {"planned": 15, "finished": 11, "failed": 4}
     assert closing(result)[1] == str(len(shown["tasks"]))
+    # A node of NodeExecutor, and one that `AgentLauncher` started, has an agent of its own.
+    assert ("slot 2" in closing(result)[6]) is not project.directory.name.startswith("threads")
     assert project.verdict() == 0
 
 

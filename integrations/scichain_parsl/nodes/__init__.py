@@ -11,5 +11,6 @@
 - `main`, `runner`: one node: connects to the hub, hands tasks to workers and results back.
 - `nursery`, `worker`: forks workers; runs tasks.
 - `agent`: the agent that belongs to a node, and the slot it fills; also for `AgentLauncher`.
-- `launcher`: `AgentLauncher`: the same agent beside the nodes of another executor.
+- `launcher`, `beside`: `AgentLauncher`: the same agent beside the nodes of another executor.
+- `place`: where they listen for each other.
 """

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-import shlex
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import Any
 
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.executors.errors import BadStateException, InvalidResourceSpecification, ScalingFailed
@@ -33,14 +31,11 @@ from parsl.utils import RepresentationMixin
 from scichain_parsl.arguments import NOT_BEGUN
 from scichain_parsl.nodes.hub import Hub, Node
 from scichain_parsl.nodes.messages import Item, Status
+from scichain_parsl.nodes.place import found, unchanged
 from scichain_wf import keystore, limits
-from scichain_wf.config import load_config
 from scichain_wf.errors import ConfigError
-from scichain_wf.transport.interface import address_of, port_range
 
 logger = logging.getLogger("parsl.scichain.executor")
-_EXPANDED: Final = re.compile(r"[$`\\\n]")
-"""What a launcher's here-document changes inside a command."""
 
 
 class NodeExecutor(BlockProviderExecutor, RepresentationMixin):
@@ -89,7 +84,7 @@ class NodeExecutor(BlockProviderExecutor, RepresentationMixin):
         for name, number, least in (("workers_per_node", workers_per_node, 1), ("prefetch", prefetch, 0)):
             if number is not None and not least <= number <= limits.NODE_WORKERS_MAX:
                 raise ConfigError(f"NodeExecutor: {name} is {number}, allowed are {least} to {limits.NODE_WORKERS_MAX}")
-        self._workers = workers_per_node or int(provider.cores_per_node or 0)
+        self._workers = workers_per_node or int(getattr(provider, "cores_per_node", None) or 0)
         self.storage_access, self.working_dir = storage_access, working_dir
         self.remote_monitoring_radio = remote_monitoring_radio or FilesystemRadio()
         self.chain: Path | None = None
@@ -108,8 +103,7 @@ class NodeExecutor(BlockProviderExecutor, RepresentationMixin):
         Raises:
             ConfigError: they make no sense here.
         """
-        config = load_config(Path.cwd(), flags={"interface": self.address, "port_range": self.ports})
-        return address_of(config.interface), (0, 0) if config.port_range is None else port_range(config.port_range)
+        return found(self.address, self.ports)
 
     def record(self, chain: Path | None, agents_min: int = 0) -> None:
         """Its nodes keep this chain, and so many of them stay while it does; None: the run is over."""
@@ -126,8 +120,7 @@ class NodeExecutor(BlockProviderExecutor, RepresentationMixin):
         host, ports = self.place()
         chain = str(self.chain.absolute()) if self.chain is not None else None
         self._access = Path(self.run_dir).absolute() / self.label / "nodes" / "access"
-        if _EXPANDED.search(self._get_launch_command("0")):
-            raise ConfigError(f"{self._access}: a batch script changes $, ` and \\ in paths: choose another run_dir")
+        self._get_launch_command("0")  # it may be impossible
         self._hub = Hub(f"executor {self.label}", self.prefetch, chain, self._outcomes.put, self._lost)
         address = self._hub.start(host, ports)
         credentials = self._hub.credentials
@@ -198,15 +191,15 @@ class NodeExecutor(BlockProviderExecutor, RepresentationMixin):
 
     def status(self) -> dict[str, JobStatus]:
         """Of all blocks; one that ended without a node having come is missing, whatever its exit code."""
-        found: dict[str, JobStatus] = super().status()
+        blocks: dict[str, JobStatus] = super().status()
         self._connected.update(node.block for node in self._nodes())
-        for block, status in found.items():
+        for block, status in blocks.items():
             if status.terminal and block not in self._connected and status.state != JobState.SCALED_IN:
                 status.state = JobState.MISSING
                 status.message = status.message or (
                     "no node of this block reached the main process; why is in its .stderr below submit_scripts"
                 )
-        return found
+        return blocks
 
     def set_bad_state_and_fail_all(self, exception: Exception) -> None:
         """No block comes up: every task fails, those to come as well."""
@@ -232,7 +225,7 @@ class NodeExecutor(BlockProviderExecutor, RepresentationMixin):
         if not str(block_id).isdecimal():
             raise ScalingFailed(self, f"{block_id!r} is not the number of a block")
         program = [self.python, "-P", "-m", "scichain_parsl.nodes.main"]
-        return shlex.join([*program, str(self._access), block_id, str(self._workers)])
+        return unchanged([*program, str(self._access), block_id, str(self._workers)])
 
     # --- what became of tasks -----------------------------------------------------------------------
     def _nodes(self) -> list[Node]:

@@ -80,7 +80,6 @@ class Hub:
         self._free: deque[Node] = deque()
         self.nodes: dict[Node, None] = {}
         self._thread = threading.Thread(target=self._run, name="scichain-hub", daemon=True)
-        self._loop = asyncio.new_event_loop()
         self._started: Future[Address] = Future()
         self._stop, self._parted = asyncio.Event(), asyncio.Event()
 
@@ -90,6 +89,7 @@ class Hub:
         Raises:
             ConfigError: it is not possible there.
         """
+        self._loop = asyncio.new_event_loop()
         self._place = host, ports
         self._thread.start()
         return self._started.result()

@@ -143,10 +143,10 @@ def items(payload: bytes) -> Iterator[Item]:
         try:
             number, status, length = ITEM.unpack_from(payload, place)
             place += ITEM.size
-            data = payload[place : place + length]
-            yield Item(number, Status(status), data)
+            item = Item(number, Status(status), payload[place : place + length])
         except (struct.error, ValueError):
             raise PeerError("a message of tasks between node and main process is malformed") from None
-        if len(data) != length:
+        if len(item.data) != length:
             raise PeerError("a message of tasks between node and main process is cut short")
         place += length
+        yield item
