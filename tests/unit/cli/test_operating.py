@@ -33,6 +33,7 @@ from tests.unit.cli.kit import Say
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TERM": "xterm"}
 PROGRAM = [sys.executable, "-m", "scichain_wf"]
+WAIT_S = 120.0
 
 
 @pytest.fixture
@@ -161,7 +162,7 @@ def test_interrupted_watch_ends_cleanly(chain: DiskChain) -> None:
     assert process.stdout is not None
     assert b"6 links" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=WAIT_S)
     assert (process.returncode, error) == (0, b"")
 
 
@@ -185,12 +186,12 @@ def test_watch_on_a_terminal_is_a_table_that_changes(chain: DiskChain) -> None:
     master, slave = pty.openpty()
     process = subprocess.Popen([*PROGRAM, "watch", "--interval", "60"], stdout=slave, stderr=slave, env=ENVIRONMENT)
     os.close(slave)
-    shown, deadline = b"", time.monotonic() + 30
+    shown, deadline = b"", time.monotonic() + WAIT_S
     while b"newest run" not in shown:
-        assert select.select([master], [], [], deadline - time.monotonic())[0], shown
+        assert select.select([master], [], [], max(0.0, deadline - time.monotonic()))[0], shown
         shown += os.read(master, 65_536)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(WAIT_S) == 0
     os.close(master)
     assert b"6, the newest of" in shown
 
