@@ -297,8 +297,9 @@ DRAIN_FULL_TIMEOUT_S: Final = 3.0
 """The same where its disk is full: somebody may be making room, but the user is waiting for the prompt."""
 DRAIN_SILENCE_S: Final = 5.0
 """It does not wait longer for agents that all others are waiting for, when none of them can be reached."""
-FLUSH_SILENCE_S: Final = 10.0
-"""A flush for which all others are done does not wait longer for agents that hear of it and say nothing."""
+FLUSH_SILENCE_S: Final = 16.0
+"""A flush for which all others are done does not wait longer for agents that hear of it and say nothing. Whose process
+hangs has lost its channel before that, and may come back."""
 PEERS_S: Final = 0.1
 """Addresses of agents that joined within this are told to the others at once: each of N told to N others."""
 SERVICE_GRACE_S: Final = 10.0
@@ -382,7 +383,7 @@ if not (
     and CERTIFICATE_BYTES_MAX < RECEIPT_BYTES_MAX
     and 2 * BLOCK_TRANSACTIONS_MAX * (REASONS_PER_ANNOTATION_MAX + 1) * (REASON_URI_CHARS_MAX + 120) < LINK_BYTES_MAX
     and LINK_BYTES_MAX + BLOCK_BYTES_MAX < FRAME_BYTES_MAX
-    and 2 * HEARTBEAT_S < SILENCE_S_MAX and RECONNECT_S < RECONNECT_S_MAX
+    and 2 * HEARTBEAT_S < SILENCE_S_MAX < FLUSH_SILENCE_S and RECONNECT_S < RECONNECT_S_MAX
     and STRANGERS_MAX < CONNECTIONS_MAX and STRANGER_S < HELLO_TIMEOUT_S
     and HELLO_BYTES_MAX < FRAME_BYTES_MAX < SEND_QUEUE_BYTES_MAX
     and REASONS_PER_ANNOTATION_MAX < ARTIFACTS_PER_TASK_MAX
