@@ -69,7 +69,7 @@ def _proven(ledger: RawLedger, height: int, index: int, size: int) -> ProvenTran
         frame = BlockFrame.of(data)
         if index >= frame.count:
             raise LedgerCorrupt(f"the block at height {height} has no transaction {index}")
-        leaves = [merkle.leaf_hash(frame.transaction(number)) for number in range(frame.count)]
+        leaves = merkle.leaf_hashes(frame.transactions())
         return ProvenTransaction(
             transaction=frame.transaction(index),
             index=index,

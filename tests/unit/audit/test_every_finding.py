@@ -1,0 +1,167 @@
+"""Findings that no other test names: what triggers each, and what almost does. And that none is left without a test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from scichain_wf import audit, filehash
+from scichain_wf.audit.catalogue import CATALOGUE
+from scichain_wf.crypto.hashing import Domain, sha256
+from scichain_wf.ledger import keys
+from scichain_wf.ledger.layout import ChainLayout
+from scichain_wf.model.block import Block
+from scichain_wf.model.transaction import RunId
+from tests.chains import DiskChain, small_chain
+from tests.unit.audit.support import get, ids, put, started, verify_here
+
+TESTS = Path(__file__).parents[2]
+CERTIFIED, EPOCH = keys.height_key(4), keys.height_key(1)
+
+
+def test_every_finding_is_named_by_a_test() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in TESTS.rglob("*.py"))
+    assert [entry.id for code, entry in CATALOGUE.items() if entry.id not in text and f'"{code}"' not in text] == []
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    with small_chain((tmp_path / "work").resolve() / ".scichain") as chain:
+        return chain.root
+
+
+def reordered(root: Path, *, reverse: bool) -> None:
+    """Store an index again; `reverse`: so that the file orders its keys from their ends."""
+    directory = os.fsdecode(ChainLayout(root).live_ledger())
+    with lmdb.open(directory, map_size=1 << 28, max_dbs=16, lock=False, create=False, lib_version=0) as env:
+        old = env.open_db(keys.RUNS.encode(), create=False)
+        with env.begin(write=True) as txn:
+            entries = list(txn.cursor(db=old))
+            txn.drop(old, delete=True)
+    with lmdb.open(directory, map_size=1 << 28, max_dbs=16, lock=False, create=False, lib_version=0) as env:
+        new = env.open_db(keys.RUNS.encode(), reverse_key=reverse)
+        with env.begin(write=True, db=new) as txn:
+            for key, value in entries:
+                txn.put(key, value)
+
+
+def certificate(root: Path, place: bytes, change: Callable[[bytes], bytes]) -> None:
+    stored = get(root, keys.CERTIFICATES, CERTIFIED)
+    put(root, [(keys.CERTIFICATES, place, change(stored))])
+
+
+def rewritten(path: Path, change: Callable[[str], str]) -> None:
+    path.write_text(change(path.read_text()))
+
+
+Edit = Callable[[Path], None]
+LEDGERS: dict[str, tuple[Edit, Edit]] = {
+    "SC-CHAIN-014": (
+        lambda root: certificate(root, EPOCH, lambda stored: stored),
+        lambda root: certificate(root, CERTIFIED, lambda stored: stored),
+    ),
+    "SC-CHAIN-015": (
+        lambda root: certificate(root, CERTIFIED, lambda stored: stored.replace(b"deadline", b"conflict")),
+        lambda root: certificate(root, CERTIFIED, lambda stored: stored.replace(b"deadline", b"deadline")),
+    ),
+    "SC-CHAIN-034": (lambda root: reordered(root, reverse=True), lambda root: reordered(root, reverse=False)),
+    "SC-CHAIN-091": (
+        lambda root: rewritten(ChainLayout(root).trust_root, lambda text: text.removesuffix("\n")),
+        lambda root: rewritten(ChainLayout(root).trust_root, lambda text: text),
+    ),
+    "SC-CHAIN-092": (lambda root: (root / "trust-root").unlink(), lambda root: (root / "trust-root").chmod(0o400)),
+    "SC-CHAIN-094": (
+        lambda root: rewritten(ChainLayout(root).checkpoint, lambda text: text.replace("\n\n", "\n \n")),
+        lambda root: rewritten(ChainLayout(root).checkpoint, lambda text: text),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", LEDGERS)
+def test_of_ledgers(root: Path, number: str) -> None:
+    edit, almost = LEDGERS[number]
+    almost(root)
+    assert ids(verify_here(root)) == set()
+    edit(root)
+    assert number in ids(verify_here(root))
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_of_a_block_that_was_made_for_another_chain(tmp_path: Path, other: bool) -> None:
+    chain = started(tmp_path / "chain")
+    build = chain.builder
+    block = build.block(1, [build.task("x")])
+    link = chain.append(build.quorum(block))
+    chain.checkpoint()
+    chain.close()
+    data = replace(block.header, chain=sha256(b"other") if other else build.chain).encode()
+    stored = Block(data, build.nodes[1].sign(Domain.BLOCK, data), block.transactions).encode()
+    put(chain.root, [(keys.BLOCKS, keys.height_key(link.height), stored)])
+    assert ("SC-CHAIN-050" in ids(verify_here(chain.root))) is other
+
+
+# --- files ---------------------------------------------------------------------------------------------
+@pytest.fixture
+def chain(tmp_path: Path) -> DiskChain:
+    """`o.txt` is recorded with the content A."""
+    chain = started((tmp_path / "work").resolve() / ".scichain")
+    chain.block(1, [chain.builder.task("make", outputs=[chain.builder.artifact("o.txt", b"A")])])
+    return chain
+
+
+def verified(chain: DiskChain) -> set[str]:
+    chain.checkpoint()
+    chain.close()
+    return ids(audit.verify_files(chain.root, jobs=1))
+
+
+@pytest.mark.parametrize("target", ["o.txt", "there"])
+def test_of_a_file_that_cannot_be_read(chain: DiskChain, target: str) -> None:
+    """A link to itself; almost: one to the content."""
+    work = chain.root.parent
+    (work / "there").write_bytes(b"A")
+    (work / "o.txt").symlink_to(target)
+    assert verified(chain) == {"SC-FILE-005" if target == "o.txt" else "SC-FILE-003"}
+
+
+@pytest.mark.parametrize("written", [b"BC", b"A"])
+def test_of_a_file_that_changes_while_it_is_read(
+    chain: DiskChain, monkeypatch: pytest.MonkeyPatch, written: bytes
+) -> None:
+    """Almost: what was read is as recorded, whatever comes after."""
+    path, read = chain.root.parent / "o.txt", filehash._hash_descriptor
+    path.write_bytes(written)
+
+    def busy(descriptor: int, expected_bytes: int) -> tuple[bytes, int]:
+        found = read(descriptor, expected_bytes)
+        with path.open("ab") as file:
+            file.write(b"more")
+        return found
+
+    monkeypatch.setattr(filehash, "_hash_descriptor", busy)
+    assert verified(chain) == ({"SC-FILE-009"} if written == b"BC" else set())
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_of_a_file_that_was_recorded_as_absent(chain: DiskChain, there: bool) -> None:
+    work, build = chain.root.parent, chain.builder
+    (work / "o.txt").write_bytes(b"A")
+    chain.block(1, [build.task("no", outputs=[build.artifact("none.txt") | {"state": "absent"}])])
+    if there:
+        (work / "none.txt").write_bytes(b"")
+    assert verified(chain) == ({"SC-FILE-010"} if there else set())
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_of_a_directory_that_runs_place_differently(chain: DiskChain, moved: bool) -> None:
+    work = chain.root.parent
+    (work / "o.txt").write_bytes(b"A")
+    place = work.parent / "moved" if moved else work
+    chain.builder.run = RunId(chain.builder.key())
+    chain.block(1, [chain.builder.run_start(path=str(place), from_chain="..")])
+    assert verified(chain) == ({"SC-FILE-011"} if moved else set())
