@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -35,11 +34,11 @@ class Reader:
     """Opens reports, and notes everything a browser complains about or asks the world for."""
 
     def __init__(self, browser: Browser, directory: Path) -> None:
-        self.browser, self.directory = browser, directory
+        self.browser, self.path = browser, directory / "report.html"
         self.complaints: list[str] = []
 
     def open(self, result: Result, **options: Any) -> Page:
-        path = self.directory / "report.html"
+        path = self.path
         path.write_text(to_html(result, "1.2.3", MADE_US), encoding="utf-8")
         context = self.browser.new_context(offline=True, **options)
         page = context.new_page()
@@ -150,14 +149,11 @@ def test_next_to_nothing_is_a_report_too(reader: Reader, tasks: int) -> None:
     assert page.locator(".banner .word").inner_text() == "VERIFIED"
 
 
-@pytest.mark.skipif("SCICHAIN_BIG_REPORT" not in os.environ, reason="minutes: set SCICHAIN_BIG_REPORT")
 def test_hundred_thousand_tasks_still_open(reader: Reader) -> None:
-    begun = time.perf_counter()
     result = story(100_000, nodes=16)
-    told = time.perf_counter()
-    size_bytes = len(to_html(result, "1.2.3", MADE_US).encode())
-    built = time.perf_counter()
+    begun = time.perf_counter()
     page = reader.open(result)
+    opened = time.perf_counter()
     ready = page.evaluate("performance.now()")
     page.fill("#search-artifacts", "plot sample09999.bam")
     status = page.locator("[data-table=artifacts] [role=status]")
@@ -165,6 +161,7 @@ def test_hundred_thousand_tasks_still_open(reader: Reader) -> None:
     searched = page.evaluate("performance.now()")
     page.locator("[data-table=artifacts] tbody button").first.click()
     assert "results/plot/sample09999.bam" in page.locator("#chosen h3").first.inner_text()
-    print(f"\nstory {told - begun:.1f} s, built in {built - told:.1f} s, {size_bytes / 1e6:.1f} MB, usable after "
-          f"{ready / 1e3:.1f} s, searched in {(searched - ready) / 1e3:.1f} s")
+    size_bytes = reader.path.stat().st_size
+    print(f"\nbuilt and opened in {opened - begun:.1f} s, {size_bytes / 1e6:.1f} MB, usable after {ready / 1e3:.1f} s, "
+          f"searched in {(searched - ready) / 1e3:.1f} s")
     assert size_bytes <= SIZE_BYTES_MAX
