@@ -100,10 +100,13 @@ def test_every_attempt_has_one_record_wherever_it_ran_and_what_has_none_is_named
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # each job is a Snakemake of its own
 @pytest.mark.skipif(" " in sys.executable, reason=UNQUOTED)
 def test_every_kind_of_job_has_one_record_for_each_attempt_on_a_cluster(tmp_path: Path) -> None:
     project = kitchen(tmp_path / "kitchen", files=100)
+    project.write("scichain.toml", "size_mtime_above_mib = 1024\n")
     project.variables["SNAKEMAKE_OUTPUT_CACHE"] = str(tmp_path)
+    project.timeout_s = 900
     result = project.snakemake(*on_cluster(project), "--keep-going", "--cache", "cached")
     assert result.returncode == 0, result.stderr
     [run] = project.runs()

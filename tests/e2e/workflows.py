@@ -30,11 +30,12 @@ rule make:
 
 
 class Project:
-    """A workflow's directory; `variables` are set for what is run in it."""
+    """A workflow's directory; `variables` are set for what is run in it, `timeout_s` is how long that may take."""
 
     def __init__(self, directory: Path, snakefile: str) -> None:
         self.directory = directory
         self.variables: dict[str, str] = {}
+        self.timeout_s = TIMEOUT_S
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "Snakefile").write_text(snakefile, encoding="utf-8")
 
@@ -52,11 +53,11 @@ class Project:
 
     def snakemake(self, *arguments: str, logger: bool = True) -> subprocess.CompletedProcess[str]:
         """Run it to its end; its standard error holds the log and the closing line."""
-        return _run(self.command(*arguments, logger=logger), self.directory, self.variables)
+        return self._run(self.command(*arguments, logger=logger))
 
     def scichain(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run our command line in the project."""
-        return _run([sys.executable, "-m", "scichain_wf", *arguments], self.directory, self.variables)
+        return self._run([sys.executable, "-m", "scichain_wf", *arguments])
 
     def verdict(self) -> int:
         """Exit code of `verify`."""
@@ -66,18 +67,31 @@ class Project:
         """The recorded runs with their tasks, oldest first."""
         listed = self.scichain("runs", "list", "--json")
         assert listed.returncode == 0, listed.stderr
-        return [self._run(run["run"]) for run in json.loads(listed.stdout)["runs"]]
+        return [self._shown(run["run"]) for run in json.loads(listed.stdout)["runs"]]
 
     def tasks(self) -> list[dict[str, Any]]:
         """The tasks of the newest run."""
         tasks: list[dict[str, Any]] = self.runs()[-1]["tasks"]
         return tasks
 
-    def _run(self, run: str) -> dict[str, Any]:
+    def _shown(self, run: str) -> dict[str, Any]:
         shown = self.scichain("runs", "show", run, "--json")
         assert shown.returncode == 0, shown.stderr
         value: dict[str, Any] = json.loads(shown.stdout)
         return value
+
+    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.directory,
+            env=environment() | self.variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=self.timeout_s,
+            check=False,
+        )
 
 
 def environment() -> dict[str, str]:
@@ -94,20 +108,6 @@ def closing(result: subprocess.CompletedProcess[str]) -> re.Match[str]:
     found = CLOSING.search(result.stderr)
     assert found is not None
     return found
-
-
-def _run(command: list[str], directory: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        cwd=directory,
-        env=environment() | variables,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        timeout=TIMEOUT_S,
-        check=False,
-    )
 
 
 def simple_project(directory: Path, snakefile: str = SIMPLE) -> Project:

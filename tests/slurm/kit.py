@@ -30,17 +30,19 @@ class Work:
         directory: the workflow's.
         chain: its chain.
         variables: what else is in the environment of a run.
+        timeout_s: how long a run may take.
     """
 
     def __init__(self, head: Node, directory: Path) -> None:
         self._head, self.directory, self.chain = head, directory, directory / ".scichain"
         self.variables: dict[str, str] = {}
+        self.timeout_s = RUN_TIMEOUT_S
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run it from the head node to its end."""
         place = ("--directory", str(self.directory), "--snakefile", str(self.directory / "Snakefile"))
         command = [sys.executable, "-m", "snakemake", *_OPTIONS, *place, *arguments]
-        return self._head.run(command, check=False, timeout_s=RUN_TIMEOUT_S, env=environment() | self.variables)
+        return self._head.run(command, check=False, timeout_s=self.timeout_s, env=environment() | self.variables)
 
     def scichain(self, *arguments: str) -> dict[str, Any]:
         """What one of our commands says as JSON."""

@@ -117,11 +117,15 @@ def test_the_nodes_with_agents_certified_and_the_one_without_used_the_spool(reco
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # each job is a Snakemake of its own
 @pytest.mark.skipif(" " in sys.executable, reason=UNQUOTED)
 def test_every_kind_of_job_has_one_record_for_each_attempt_without_agents_on_the_nodes(tmp_path: Path) -> None:
     with cluster(tmp_path, nodes=3) as (bed, _):
-        work = Work(bed.nodes[0], kitchen(bed.shared / "kitchen", files=100).directory)
-        work.variables["SNAKEMAKE_OUTPUT_CACHE"] = str(bed.shared)
+        project = kitchen(bed.shared / "kitchen", files=100)
+        project.write("scichain.toml", "size_mtime_above_mib = 1024\n")
+        work = Work(bed.nodes[0], project.directory)
+        work.timeout_s = 900
+        work.variables["SNAKEMAKE_OUTPUT_CACHE"] = str(project.write("cache/.keep", "").parent)
         result = work.snakemake("--cache", "cached")
         run, audit = work.run(), work.scichain("audit")
     assert result.returncode == 0, result.stderr
