@@ -6,7 +6,6 @@ of each query is written to results/best.tsv. Needs blastp and makeblastdb (Debi
 
 import argparse
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from parsl.providers import LocalProvider
 
 from scichain_parsl import NodeExecutor, scichain_config, traced
 
-SEED = 4711
+SCRIPT, SEED = "simulate.py", 4711
 DATABASE = "data/proteins"
 INDEX = (".phr", ".pin", ".psq")
 
@@ -92,7 +91,7 @@ def files(*paths: str) -> list[File]:
 def run(chunks: int) -> int:
     """The workflow; returns how many queries have a hit."""
     made = simulate(
-        SEED, inputs=files("simulate.py"), outputs=files(f"{DATABASE}.fa", "data/queries.fa", "data/truth.tsv")
+        SEED, inputs=files(SCRIPT), outputs=files(f"{DATABASE}.fa", "data/queries.fa", "data/truth.tsv")
     )
     proteins, queries, _ = made.outputs
     indexed = index(DATABASE, inputs=[proteins], outputs=files(*(DATABASE + suffix for suffix in INDEX)))
@@ -113,7 +112,9 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, choices=range(1, 61), default=4, metavar="1..60", help="of the queries")
     given = parser.parse_args()
     if missing := [program for program in ("makeblastdb", "blastp") if shutil.which(program) is None]:
-        sys.exit(f"not installed: {', '.join(missing)} (Debian: apt install ncbi-blast+)")
+        parser.error(f"not installed: {', '.join(missing)} (Debian: apt install ncbi-blast+)")
+    if not Path(SCRIPT).is_file():
+        parser.error(f"no {SCRIPT} here: run this in a copy of the example's directory")
     for directory in ("data", "results"):
         Path(directory).mkdir(exist_ok=True)
     with parsl.load(scichain_config(executors=[EXECUTORS[given.executor]()])):

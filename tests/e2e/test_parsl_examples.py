@@ -23,12 +23,12 @@ def copied(name: str, directory: Path) -> Project:
     return Project(directory, "")
 
 
-def run(project: Project, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(project: Project, program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run its program as the README says."""
     return subprocess.run(
         [sys.executable, program, *arguments],
         cwd=project.directory,
-        env=environment(),
+        env=environment() | variables,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
@@ -71,6 +71,25 @@ def test_blast_finds_the_families_however_it_is_cut_up(tmp_path: Path) -> None:
     assert verified.returncode == 1
     assert "results/best.tsv" in verified.stdout
     assert "truth.tsv" not in verified.stdout
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"PATH": ""}, "not installed: makeblastdb, blastp (Debian: apt install ncbi-blast+)"),
+        pytest.param(
+            {},
+            "no simulate.py here: run this in a copy of the example's directory",
+            marks=pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (see .ci/run)"),
+        ),
+    ],
+)
+def test_blast_says_what_it_lacks_and_does_nothing(tmp_path: Path, variables: dict[str, str], said: str) -> None:
+    project = Project(tmp_path, "")
+    result = run(project, str(EXAMPLES / "blast/blast.py"), **variables)
+    assert result.returncode == 2
+    assert result.stderr.endswith(f"error: {said}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["Snakefile"]
 
 
 def test_the_threshold_is_the_known_one_and_values_are_followed(tmp_path: Path) -> None:
