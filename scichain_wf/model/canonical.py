@@ -39,7 +39,7 @@ def dumps(value: object, size_bytes_max: int | None = None, what: str = "record"
         raise DecodeError(f"{what} cannot be written as canonical JSON: {error}") from None
     if size_bytes_max is not None:
         check_size(data, size_bytes_max, what)
-    return data
+    return b"%b" % data  # a copy: orjson's own keeps a buffer of 4 KiB or more, and records are remembered
 
 
 def encode(value: object) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 import rfc8785
 from hypothesis import given
@@ -104,3 +106,15 @@ def test_text_without_a_utf8_form_is_not_written_even_where_it_was_not_checked()
 def test_any_value_can_be_shown_in_a_message() -> None:
     for value in (*oracle.foreign_values().values(), "x" * 1_000, 2**64, None, True, []):
         assert 0 < len(canonical.shown(value)) < 600
+
+
+def test_what_is_written_takes_no_more_memory_than_it_needs() -> None:
+    """Headers and votes are remembered by the ten thousand; each took 4 KiB."""
+    value, count = {"name": "x" * 300}, 100
+    tracemalloc.start()
+    try:
+        kept = [canonical.dumps(value) for _ in range(count)]
+        assert tracemalloc.get_traced_memory()[0] < 512 * count
+    finally:
+        tracemalloc.stop()
+    assert len(kept[0]) == 311
