@@ -19,13 +19,15 @@ from tests.browser.stories import HOSTILE, story
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 MADE_US = 1_750_000_900_000_000
 SIZE_BYTES_MAX = 15_000_000
+WAIT_MS = 120_000
+"""For a machine that is busy; a page that never gets there fails all the same."""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=options, timeout=WAIT_MS)
         yield running
         running.close()
 
@@ -41,6 +43,7 @@ class Reader:
         path = self.path
         path.write_text(to_html(result, "1.2.3", MADE_US), encoding="utf-8")
         context = self.browser.new_context(offline=True, **options)
+        context.set_default_timeout(WAIT_MS)
         page = context.new_page()
         page.on("console", lambda message: self.complaints.append(message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
