@@ -144,14 +144,17 @@ def trouble() -> dict[str, Any]:
 
 
 def blocks() -> dict[str, Any]:
-    """Two blocks, of which one is killed while tasks run, and comes again."""
+    """Two blocks: the node of one and what forks the workers of the other are killed while tasks run."""
     here = Path.cwd()
-    with parsl.load(config(executor(blocks=2), retries=3)) as kernel:
+    with parsl.load(config(executor(blocks=2, block_error_handler=False), retries=3)) as kernel:
         until_ready(kernel.executors["nodes"], 2)
-        first = {came_to(future)[2] for future in [ids(0.2) for _ in range(8)]}
+        nursery_of = {node: nursery for _, nursery, node in map(came_to, [ids(0.2) for _ in range(8)])}
+        first = set(nursery_of)
         futures = [writes(number, outputs=[parsl.File(str(here / f"{number}.txt"))]) for number in range(60)]
         wait(futures[:10])
         os.kill(min(first), signal.SIGKILL)
+        wait(futures[:20])
+        os.kill(nursery_of[max(first)], signal.SIGKILL)
         results = [came_to(future) for future in futures]
         last = set(first)
         while last <= first:  # Parsl starts a block anew while there are tasks for it

@@ -99,8 +99,7 @@ class Runner:
                     self._end_soon()
         except PeerError as error:
             if self._ending is None:
-                _note(f"{error}; this node ends")
-                self._code = EXIT_INCOMPLETE
+                self._give_up(str(error))
         self._talk = None
         self._changed.set()
         self._end_soon()
@@ -114,13 +113,22 @@ class Runner:
         if welcome.get("refused"):
             self._refusal = str(welcome["refused"])
             return
-        chain = welcome.get("chain")
-        if chain:
-            self._agent = await Agent.started(Path(str(chain)), host, self._ports)
-            if self._agent is None:
-                _note(f"{chain}: no slot is free for an agent of this node; without one, records go to the spool")
-            else:
-                await self._agent.joined()
+        self._helpers.append(asyncio.create_task(self._get_ready(talk, str(welcome.get("chain") or ""), host)))
+
+    async def _get_ready(self, talk: Talk, chain: str, host: str) -> None:
+        """The agent first: what workers record is for it."""
+        try:
+            if chain:
+                self._agent = await Agent.started(Path(chain), host, self._ports)
+                if self._agent is None:
+                    _note(f"{chain}: no slot is free for an agent of this node; without one, records go to the spool")
+                else:
+                    await self._agent.joined()
+            await self._work_begins(talk)
+        except (OSError, PeerError) as error:
+            self._give_up(f"it does not get ready: {error}")
+
+    async def _work_begins(self, talk: Talk) -> None:
         self._helpers.append(asyncio.create_task(self._send_results(talk)))
         self._helpers += [asyncio.create_task(self._work(rank)) for rank in range(self._workers)]
         await talk.say(Kind.READY, {"workers": self._workers, "slot": self._agent.slot if self._agent else 0})
@@ -143,7 +151,11 @@ class Runner:
         }
         told = json.dumps(variables).encode()
         while self._ending is None:
-            connection = self._nursery.worker()
+            try:
+                connection = self._nursery.worker()
+            except OSError as error:
+                self._give_up(f"what forks its workers is gone: {error.strerror}")
+                return
             reader, writer = await asyncio.open_unix_connection(sock=connection, limit=limits.TASK_PART_BYTES)
             try:
                 writer.write(len(told).to_bytes(_SIZE_BYTES, "big") + told)
@@ -186,6 +198,11 @@ class Runner:
         """SIGTERM, the hub's word, or nobody is there any more."""
         if self._ending is None:
             self._ending = asyncio.create_task(self._end())
+
+    def _give_up(self, why: str) -> None:
+        _note(f"this node ends: {why}")
+        self._code = EXIT_INCOMPLETE
+        self._end_soon()
 
     async def _end(self) -> None:
         if self._talk is not None:
