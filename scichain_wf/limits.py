@@ -183,6 +183,8 @@ FILE_AT_REST_S: Final = 2.0
 """Coarsest clock of a file system that is met (FAT, old NFS): digests of files changed since are not reused."""
 HASH_APART_BYTES_MIN: Final = 1 << 20
 """A file of this size is hashed in a thread of its own while others are looked at."""
+HASH_OTHER_SIZE_BYTES_MAX: Final = 1 << 40
+"""A file that is larger than this and than recorded is not read to know that it changed: a hole costs nothing."""
 HASH_THREADS_MAX: Final = 4
 """Threads that hash for one process: the cores are there for the science."""
 HASH_WAITING_MAX: Final = 256

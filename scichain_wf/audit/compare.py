@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Final, cast
 
+from scichain_wf import limits
 from scichain_wf.audit.result import FileState
 from scichain_wf.errors import UsageError
 from scichain_wf.filehash import FileKind, hash_directory, hash_file, kind_of
@@ -66,6 +67,9 @@ def _compare(path: bytes, record: JsonObject, task: JsonObject) -> Comparison:
         return Comparison(
             FileState.CHANGED, "file-kind", "a directory" if is_directory else "a file", f"a {kind.value}"
         )
+    size, there = cast("int | None", record.get("size_bytes")), os.stat(path).st_size
+    if not is_directory and size is not None and there > max(size, limits.HASH_OTHER_SIZE_BYTES_MAX):
+        return Comparison(FileState.CHANGED, "file-changed", _shown(wanted, size), f"{there} bytes, which are not read")
     found = hash_directory(path) if is_directory else hash_file(path)
     if found.digest != wanted:
         if not found.stable:

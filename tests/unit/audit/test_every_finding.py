@@ -10,7 +10,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from scichain_wf import audit, filehash
+from scichain_wf import audit, filehash, limits
 from scichain_wf.audit.catalogue import CATALOGUE
 from scichain_wf.crypto.hashing import Domain, sha256
 from scichain_wf.ledger import keys
@@ -145,6 +145,24 @@ def test_of_a_file_that_changes_while_it_is_read(
 
     monkeypatch.setattr(filehash, "_hash_descriptor", busy)
     assert verified(chain) == ({"SC-FILE-009"} if written == b"BC" else set())
+
+
+@pytest.mark.parametrize("is_pipe", [True, False])
+def test_of_a_file_where_a_pipe_was(chain: DiskChain, is_pipe: bool) -> None:
+    work, build = chain.root.parent, chain.builder
+    (work / "o.txt").write_bytes(b"A")
+    chain.block(1, [build.task("pipe", outputs=[build.artifact("p") | {"state": "pipe"}])])
+    os.mkfifo(work / "p") if is_pipe else (work / "p").write_bytes(b"")
+    assert verified(chain) == (set() if is_pipe else {"SC-FILE-004"})
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_of_a_file_with_a_hole_that_nobody_can_read_to_its_end(chain: DiskChain, other: bool) -> None:
+    path = chain.root.parent / "o.txt"
+    path.write_bytes(b"A")
+    if other:
+        os.truncate(path, limits.HASH_OTHER_SIZE_BYTES_MAX + 1)
+    assert verified(chain) == ({"SC-FILE-001"} if other else set())
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from scichain_wf.model.text import digest_text
 from tests.chains import DiskChain
 from tests.unit.cli.kit import Say
 
@@ -63,3 +64,13 @@ def test_bad_input_is_told(chain: DiskChain, say: Say, arguments: list[str], tol
     said = say("audit", *arguments)
     assert said.code in {2, 3}
     assert told in said.err
+
+
+@pytest.mark.parametrize("command", ["verify", "audit"])
+def test_a_trust_root_that_the_project_chose_is_said_to_be(chain: DiskChain, say: Say, command: str) -> None:
+    """Who made the project wrote that file, too: it pins nothing against him."""
+    root = digest_text(chain.builder.chain)
+    Path("scichain.toml").write_text(f'trust_root = "{root}"\n')
+    said = say(command)
+    assert (said.code, "scichain.toml:1: whoever wrote that file chose it" in said.err) == (0, True)
+    assert "chose it" not in say(command, "--trust-root", root).err
