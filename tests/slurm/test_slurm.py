@@ -134,5 +134,6 @@ def test_every_kind_of_job_has_one_record_for_each_attempt_without_agents_on_the
     assert set(attempts.values()) == {1}
     assert run["tally"] == {"planned": 26, "finished": 26, "failed": 0}
     assert Counter(task["status"] for task in run["tasks"]) == {"ok": 26, "failed": 1}
-    assert {task["node"] for task in run["tasks"]} == {"n2", "n3"}
+    assert {task["node"] for task in run["tasks"]} == {"n1", "n2", "n3"}
+    assert {task["task"] for task in run["tasks"] if task["node"] == "n1"} == {"flag"}  # Snakemake only touches it
     assert not [finding for finding in audit["findings"] if finding["severity"] != "info"]
