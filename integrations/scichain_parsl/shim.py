@@ -93,7 +93,7 @@ class Try:
         facts, context = self._facts, self._context
         origins: Mapping[str, str] = context["origins"]
         facts.params = arguments.free(args, self._kwargs)
-        facts.wildcards = {"executor": context["executor"]}
+        facts.executor = context["executor"]
         for role, file in arguments.reads(args, self._kwargs):
             found = self._look(role, file)
             if found is not None:

@@ -70,6 +70,7 @@ class TaskFacts:
     exit_status: int | None = None
     error_class: str | None = None
     error_message: str | None = None
+    executor: str | None = None
     threads: int | None = None
 
 
@@ -179,6 +180,8 @@ def task_body(engine: Engine, facts: TaskFacts, node: str, user: str, redaction:
         if facts.error_message:
             error["message"] = fitting.text("error", facts.error_message, limits.FREE_TEXT_CHARS_MAX)
         body["error"] = error
+    if facts.executor:
+        body["executor"] = name(facts.executor)
     if facts.threads is not None and facts.threads >= 0:
         body["threads"] = facts.threads
     _cut_artifacts(body, fitting)

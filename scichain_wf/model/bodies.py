@@ -135,6 +135,7 @@ TASK: Final = Record(
         "environment": Record({}, {"conda": DIGEST, "container": NAME, "modules": Array(NAME, 1_000)}),
         "exit_status": Integer(-256, 255),  # negative: the signal that ended it
         "error": Record({"class": NAME}, {"message": FREE_TEXT}),
+        "executor": NAME,  # of the engine, where it has several
         "scheduler": Record({"name": NAME, "job": NAME}),
         "threads": COUNT,
         "redacted": Array(NAME, 1_000),  # the fields in which a secret was replaced

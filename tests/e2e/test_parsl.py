@@ -120,7 +120,7 @@ def test_files_values_and_failures_are_described(recorded: Any) -> None:
     assert {found["digest"] for task in hits for found in task["outputs"]} == {
         f"sha256:{hashlib.sha256(b'2').hexdigest()}"
     }
-    assert {task["wildcards"]["executor"] for task in of(tasks, "write")} == {"of-the-test"}
+    assert {task["executor"] for task in of(tasks, "write")} == {"of-the-test"}
 
 
 def test_what_is_no_app_is_refused_with_advice() -> None:

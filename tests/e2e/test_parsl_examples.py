@@ -61,7 +61,7 @@ def test_blast_finds_the_families_however_it_is_cut_up(tmp_path: Path) -> None:
 
     first, second = (run["tasks"] for run in project.runs())
     assert [sum(task["name"] == "search" for task in tasks) for tasks in (first, second)] == [4, 3]
-    assert [{task["wildcards"]["executor"] for task in tasks} for tasks in (first, second)] == [{"htex"}, {"nodes"}]
+    assert [{task["executor"] for task in tasks} for tasks in (first, second)] == [{"htex"}, {"nodes"}]
     [merged] = [task for task in second if task["name"] == "best"]
     assert {given["origin"].partition("[")[0] for given in merged["inputs"]} == {"task:search"}
     assert errors(project) == (0, set())

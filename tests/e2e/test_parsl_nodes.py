@@ -56,7 +56,7 @@ def test_a_task_that_cannot_be_loaded_returned_or_survived_fails_with_a_word_and
     assert tries["there", "failed"] == 2  # no worker could load it; the main process recorded both tries
     assert tries["dies", "ok"] == 1
     assert max(Counter((task["task"], task["attempt"]) for task in shown["tasks"]).values()) == 1
-    assert {task["wildcards"]["executor"] for task in shown["tasks"] if task["name"] != "there"} == {"nodes"}
+    assert {task["executor"] for task in shown["tasks"] if task["name"] != "there"} == {"nodes"}
 
 
 def test_a_killed_node_loses_no_task_and_nothing_that_was_recorded(tmp_path: Path) -> None:
