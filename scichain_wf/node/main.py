@@ -20,6 +20,7 @@ from scichain_wf.node.log import Log
 
 def main() -> int:
     """Run one process; returns its exit code."""
+    process.return_memory()
     try:
         line = process.first_line()
         if line.get("role") == "agent":
