@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 
+from scichain_wf import limits
 from scichain_wf.errors import DecodeError, PeerError
 from scichain_wf.node.log import Log
 from scichain_wf.node.tasks import Tasks
@@ -92,8 +94,12 @@ class Peers:
         if slot is None or slot <= self._slot:
             raise PeerError(f"{channel.peer} is not one that dials slot {self._slot}")
         while slot not in self._members:  # the listener has set a bound
+            if channel.has_ended:
+                raise PeerError(f"slot {slot} left before it was a member")
             self._joined.clear()
-            await self._joined.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limits.STRANGER_S):
+                    await self._joined.wait()
         await self._serve(channel)
 
     async def _serve(self, channel: TlsChannel) -> None:

@@ -73,6 +73,11 @@ class TlsChannel:
         self._sent = self._loop.time()
         return True
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing can come any more but what has come."""
+        return self._reader.at_eof() or self._writer.transport.is_closing()
+
     async def has_room(self) -> None:
         """Wait while the other side does not read what it is sent."""
         try:

@@ -99,6 +99,28 @@ def test_who_is_no_member_of_the_epoch_is_not_listened_to_until_it_is(monkeypatc
     asyncio.run(play())
 
 
+def test_who_leaves_before_it_is_a_member_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not only when its time is over: each that waits has buffers here."""
+    monkeypatch.setattr(limits, "STRANGER_S", 0.02)
+
+    async def play() -> None:
+        node = Node()
+        address = await node.peers.listen("127.0.0.1", (0, 0))
+        _, writer = await dialled(address, "slot-4")
+        writer.transport.abort()
+        said = ""
+        async with asyncio.timeout(limits.HELLO_TIMEOUT_S / 2):
+            while not said:
+                await asyncio.sleep(0.02)
+                said = capsys.readouterr().err
+        assert "slot 4 left before it was a member" in said
+        await node.peers.close()
+
+    asyncio.run(play())
+
+
 def test_a_pair_of_agents_talks_and_dials_again_where_one_has_moved() -> None:
     async def play() -> None:
         node, other = Node(), Node()
