@@ -37,7 +37,7 @@ def test_a_checkpoint_that_this_chain_does_not_continue_is_named(root: Path, siz
 def test_other_notes_say_nothing_of_a_fork(root: Path) -> None:
     chain = started(root)
     build, mine = chain.builder, chain.checkpoint()
-    foreign = replace(mine, chain=b"c" * 32).sign(build.storage)
+    foreign = replace(mine, chain=b"c" * 32, root=b"r" * 32).sign(build.storage)
     bodies = [{"text": "-"}, *({"text": "-", "checkpoint": text} for text in ("", "x", mine.text(), foreign.text()))]
     notes = [build.transaction(Kind.NOTE, {**body}) for body in bodies]
     result = appended(root, build.quorum(build.block(1, notes)), chain=chain)

@@ -71,6 +71,11 @@ def somebody_elses(build: ChainBuilder) -> Transaction:
     return evidence.of(build.chain, "header", *statements)
 
 
+def twice_the_same(build: ChainBuilder) -> Transaction:
+    statement = evidence.header_statement(build.block(2, [build.task("a")]))
+    return evidence.of(build.chain, "header", statement, statement)
+
+
 def twice_valid(build: ChainBuilder) -> Transaction:
     block = build.block(1, [build.task("a")])
     build.sequences[1] -= 1
@@ -91,7 +96,9 @@ def of_no_slot(build: ChainBuilder) -> Transaction:
     return evidence.of(build.chain, "verdict", *statements)
 
 
-@pytest.mark.parametrize("make", [no_contradiction, unsigned, somebody_elses, twice_valid, no_records, of_no_slot])
+@pytest.mark.parametrize(
+    "make", [no_contradiction, unsigned, somebody_elses, twice_the_same, twice_valid, no_records, of_no_slot]
+)
 def test_false_accusation_convicts_nobody_and_is_named(
     tmp_path: Path, make: Make
 ) -> None:
