@@ -128,7 +128,7 @@ def check_signed(
             raw = facts.storage_keys.get(note.size)
             key = None if raw is None else VerifyKey.from_bytes(raw)
             checks(summary.chain, summary.size, note, facts.roots.get(note.size), key, problems)
-            trust.check_cosignatures(note, facts.members.get(note.size), problems)
+            trust.check_cosignatures(note, facts.roots.get(note.size), facts.members.get(note.size), problems)
     if (
         checkpoint is not None
         and kept is not None
