@@ -54,3 +54,11 @@ def test_lines_of_other_witnesses_are_nobodys_here(chain: DiskChain) -> None:
     note = cosign(chain).cosign(signing_key(9, "witness"), 77, 1_750_000_000)
     chain.layout.checkpoint.write_text(note.text())
     assert ids(verify_here(chain.root)) == set()
+
+
+def test_lines_on_a_checkpoint_of_another_history_are_not_judged(chain: DiskChain) -> None:
+    """That it is of another one is told; who filled the slots there is not known here."""
+    size = cosign(chain).size
+    other = Checkpoint(chain.builder.chain, size, bytes(32)).sign(chain.builder.storage)
+    other = other.cosign(signing_key(9, "stranger"), 2, 1_750_000_000)
+    assert ids(verify_here(chain.root, kept=other.text())) == {"SC-CHAIN-101"}
