@@ -100,7 +100,7 @@ rule sink:
 
 rule server:
     output: service("made/socket")
-    shell: "echo up > {output}; sleep 30"
+    shell: "echo up > {output}; sleep 600"
 
 rule asked:
     input: "made/socket"
