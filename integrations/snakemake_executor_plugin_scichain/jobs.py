@@ -110,7 +110,8 @@ def origins(dag: Any, job: Any) -> dict[str, str | None]:
     """
     found: dict[str, str | None] = {}
     for producer, made in dag.dependencies.get(job, {}).items():
-        in_this_run = dag.needrun(producer) and is_recorded(producer)
+        # After a checkpoint the DAG is made anew: what has been run by then need not run any more.
+        in_this_run = (dag.needrun(producer) or dag.finished(producer)) and is_recorded(producer)
         origin = f"task:{key_of(producer)}" if in_this_run else None
         found.update((str(file), origin) for file in made)
     return found
