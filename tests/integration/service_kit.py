@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from scichain_wf.model.transaction import RunId, Transaction, TransactionKey, ma
 from tests.builders import ChainBuilder
 
 WAIT_S = 30.0
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Records:
@@ -52,6 +54,11 @@ class Records:
     def tasks(self, count: int, prefix: str = "t") -> list[Transaction]:
         """Independent tasks."""
         return [self.task(f"{prefix}{number}") for number in range(count)]
+
+
+def finding_tests() -> dict[str, str]:
+    """The environment of a child that runs a module of these tests, wherever it is started."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
 
 
 def emit(service: Service, records: list[Transaction], outboxes: list[Path] | None = None) -> None:

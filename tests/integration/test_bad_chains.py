@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.integration.bad_chains import DAMAGES, HOSTILE, ROOT
+from tests.integration.service_kit import finding_tests
 
 JUDGES = {"verify", "audit"}
 
@@ -26,8 +26,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def answers(place: Path) -> list[dict[str, Any]]:
     """What every command said on every chain."""
     arguments = [sys.executable, "-m", "tests.integration.bad_chains", str(place)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
-    done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(arguments, cwd=ROOT, env=finding_tests(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.returncode}: after {done.stdout[-1000:]}\n{done.stderr[-3000:]}"
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,8 @@ from scichain_wf import audit
 from scichain_wf.cli import run
 from scichain_wf.ledger.copying import snapshot
 from tests.chains import small_chain
+from tests.integration.service_kit import finding_tests
 
-ROOT = Path(__file__).parents[2]
 WRITER = """
 import sys
 from pathlib import Path
@@ -29,9 +28,8 @@ with small_chain(Path(sys.argv[1])) as chain:
 
 
 def test_copy_of_a_growing_chain_verifies(tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
     command = [sys.executable, "-c", WRITER, str(tmp_path / "chain")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as writer:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=finding_tests()) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"growing\n"
         sizes: list[int] = []

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.kills import committed_tasks
-from tests.integration.service_kit import assert_verifies, committed
+from tests.integration.service_kit import assert_verifies, committed, finding_tests
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = 2_000
@@ -27,10 +27,9 @@ def test_records_spill_to_the_burst_buffer_and_each_is_committed_once(tmp_path: 
     base.mkdir()
     script = 'mount -t tmpfs -o size=1m,mode=1777 none /dev/shm && exec "$@"'
     program = [sys.executable, "-m", "tests.integration.spill", str(chain), str(base), str(COUNT)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
     run = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, "sh", *program],
-        env=environment,
+        env=finding_tests(),
         capture_output=True,
         text=True,
         check=True,

@@ -17,6 +17,7 @@ import pytest
 from scichain_wf.errors import LedgerError
 from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.node.writers import claimed
+from tests.integration.service_kit import finding_tests
 from tests.integration.store_crash import strace_works
 from tests.mounts import mounted
 
@@ -31,9 +32,8 @@ class Claimant:
     def __init__(self, chain: Path, lease_s: float, *before: str) -> None:
         self.chain = chain
         command = [*before, sys.executable, "-m", "tests.integration.writer_child", str(chain), str(lease_s)]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=finding_tests(), cwd=ROOT
         )
 
     def say(self, line: str) -> None:

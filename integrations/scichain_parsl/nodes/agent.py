@@ -7,7 +7,6 @@ the tokens, and go with them when the storage node ends.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
 import signal
@@ -16,13 +15,12 @@ import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
+from scichain_parsl.nodes.nursery import end_with_parent
 from scichain_wf import limits
 from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.node.markers import Identity
-
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class Claim:
@@ -142,5 +140,4 @@ async def _claimed(chain: Path) -> Claim | None:
 def _apart() -> None:
     """In the agent, before it is itself: signals for its group are not for it; it ends in order if we die."""
     os.setsid()
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    end_with_parent(signal.SIGTERM)

@@ -103,14 +103,19 @@ def _serve(control: socket.socket, prepare: Callable[[], Callable[[socket.socket
                 os._exit(0)
 
 
+def end_with_parent(number: signal.Signals) -> None:
+    """Have the kernel send this signal when the parent dies (Linux; elsewhere nothing)."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
 def _become(connection: socket.socket, life: Callable[[socket.socket], None]) -> NoReturn:
     gc.unfreeze()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     with suppress(PermissionError):
         os.setsid()
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    end_with_parent(signal.SIGKILL)
     nowhere = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nowhere, 0)
     os.close(nowhere)
