@@ -2,7 +2,8 @@
 
     announce      scheduler's thread   who makes the inputs
     around        worker thread        hash inputs, `intent`, run, hash outputs
-    succeeded     scheduler's thread   after post-processing: look again, hash only what changed, `task`
+    succeeded     scheduler's thread   after post-processing: look again, hash only what changed, `task`;
+                                       a service that was told to end and runs yet: by its worker, when it has ended
     failed        scheduler's thread   after incomplete outputs were removed: the same
     interrupted   on Ctrl-C, and at the end: whatever was begun and never ended
     touched       scheduler's thread   `--touch`: nothing ran
@@ -73,6 +74,8 @@ class _Attempt:
     outputs: dict[str, Artifact] = field(default_factory=dict)
     members: list[JsonObject] = field(default_factory=list)
     ran: bool = False
+    returned: bool = False
+    accepted: bool = False
     error: BaseException | None = None
 
 
@@ -136,12 +139,20 @@ class JobRecording:
             raise
         finally:
             self._after(attempt)
+            attempt.returned = True
+            if attempt.accepted:  # each of the two sets its own mark before it reads the other's; `_end` ends once
+                self._end(job, None)
 
     def succeeded(self, job: Any) -> None:
         """Snakemake accepted the job's outputs."""
         for part in jobs.parts(job):
             self._failed.discard(_key(part))  # an earlier attempt
-            self._end(part, None)
+            attempt = self._open.get(_slot(part))
+            if attempt is None:
+                continue
+            attempt.accepted = True
+            if attempt.returned:  # Snakemake does not wait for the end of a service
+                self._end(part, None)
 
     def failed(self, job: Any) -> None:
         """Snakemake gave this attempt up."""
@@ -163,6 +174,9 @@ class JobRecording:
     def interrupted(self) -> None:
         """Nothing runs any more: what is still open was interrupted."""
         for attempt in list(self._open.values()):
+            if attempt.accepted:
+                self._end(attempt.job, None)
+                continue
             self._interrupted = True
             self._end(attempt.job, TaskStatus.INTERRUPTED)
 
@@ -344,7 +358,7 @@ def _note_fate(attempt: _Attempt, status: TaskStatus | None) -> None:
         facts.exit_status = jobs.exit_status(error)
         if status is not None:
             facts.error_class, facts.error_message = type(error).__name__, str(error)
-    elif status is None and attempt.ran:
+    elif status is None and attempt.ran and attempt.returned:
         facts.exit_status = 0
 
 

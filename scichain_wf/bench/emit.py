@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import socket
 import tempfile
 import time
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from scichain_wf import limits
-from scichain_wf.bench.measure import timed_us
+from scichain_wf.bench.measure import start_shielded, timed_us
 from scichain_wf.bench.result import Figure, Result, Target
 from scichain_wf.client.outbox import BELL, SHARED_MEMORY, OutboxReader, create_outbox, outbox_directory
 from scichain_wf.errors import PeerError
@@ -91,7 +90,7 @@ def _measured(processes: int, options: Options) -> list[dict[str, list[float]]]:
             for _ in range(processes):
                 pipe, other = context.Pipe(duplex=False)
                 hook = context.Process(target=_hook, args=(outbox, options, begin, other), daemon=True)
-                hook.start()
+                start_shielded(hook)
                 other.close()
                 hooks.append(hook)
                 pipes.append(pipe)
@@ -118,7 +117,7 @@ def _agent(base: Path) -> Iterator[Path]:
     directory = outbox_directory(_CHAIN, 1, base)
     create_outbox(directory)
     agent = multiprocessing.get_context("spawn").Process(target=_listen, args=(directory, os.getpid()), daemon=True)
-    agent.start()
+    start_shielded(agent)
     try:
         while not (directory / BELL).exists():
             if not agent.is_alive():
@@ -132,7 +131,6 @@ def _agent(base: Path) -> Iterator[Path]:
 
 def _listen(directory: Path, parent: int) -> None:
     """Be the agent: take in what is there, a little after each bell, for as long as `parent` lives."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this
     reader = OutboxReader(directory)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
         bell.bind(os.fspath(directory / BELL))
@@ -152,7 +150,6 @@ def _listen(directory: Path, parent: int) -> None:
 
 def _hook(directory: Path, options: Options, begin: Barrier, answer: Connection) -> None:
     """One hook process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     records = options.records
     recorder = Recorder(_CHAIN, new_run_id(), [directory], None)
     facts = _facts(options.files)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from scichain_wf.bench.measure import start_shielded
 from scichain_wf.client.service import Service, start
 from scichain_wf.crypto.hashing import sha256
 from scichain_wf.errors import PeerError
@@ -82,11 +82,15 @@ class Hooks:
             )
             for number, share in enumerate(shares)
         ]
-        for process in self._processes:
-            process.start()
-        for _ in self._processes:
-            if not ready.acquire(timeout=GATE_TIMEOUT_S):
-                raise PeerError("a hook process of the benchmark did not start")
+        try:
+            for process in self._processes:
+                start_shielded(process)
+            for _ in self._processes:
+                if not ready.acquire(timeout=GATE_TIMEOUT_S):
+                    raise PeerError("a hook process of the benchmark did not start")
+        except BaseException:
+            self._end()
+            raise
 
     def go(self) -> list[Emitted]:
         """Let them emit and wait until they have; an error in one of them ends the benchmark."""
@@ -99,10 +103,14 @@ class Hooks:
                     raise PeerError(f"a hook process of the benchmark failed: {result}")
                 found.append(result)
         finally:
-            for process in self._processes:
+            self._end()
+        return found
+
+    def _end(self) -> None:
+        for process in self._processes:
+            if process.pid is not None:
                 process.kill()  # it has answered, or nobody wants its records any more
                 process.join()
-        return found
 
 
 def _hook(
@@ -116,7 +124,6 @@ def _hook(
     gate: Event,
     results: SimpleQueue[Emitted | str],
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this
     recorder = Recorder(chain, run, outboxes, None)
     bodies = [body(f"h{number}-{task:07}", seed) for task in range(count)]
     ready.release()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
 
 FLOOR_US_PER_KIB: Final = 6.6
 """`floor_us` of 1 KiB on the design's reference machine."""
@@ -40,3 +45,16 @@ def rss_anon_mib(pid: int | str = "self") -> float:
     """Anonymous memory of a process: what it allocated, without the files that it mapped."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
     return int(status.partition("RssAnon:")[2].split()[0]) / 1024
+
+
+def start_shielded(process: SpawnProcess) -> None:
+    """Start a process whom no SIGINT or SIGTERM reaches, from its first instruction on: its parent ends it (SIGKILL).
+
+    None interrupts the start either: half of a process would complain.
+    """
+    resource_tracker.ensure_running()  # its start would let them through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

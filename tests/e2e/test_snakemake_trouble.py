@@ -72,6 +72,32 @@ def test_each_way_to_fail_is_recorded_and_the_exit_status_is_snakemakes(tmp_path
     assert project.verdict() == 0
 
 
+SLOW_SERVICE = """
+rule all:
+    input: "asked"
+
+rule server:
+    output: service("socket")
+    shell: "trap 'sleep 2; kill $!; exit 3' TERM; echo up > {output}; sleep 600 & wait"
+
+rule asked:
+    input: "socket"
+    output: "asked"
+    shell: "cat {input} > {output}"
+"""
+
+
+def test_a_service_that_takes_its_time_to_end_has_the_exit_status_that_it_ended_with(tmp_path: Path) -> None:
+    project = Project(tmp_path, SLOW_SERVICE)
+    result = project.snakemake()
+    assert result.returncode == 0, result.stderr
+    assert "provenance is incomplete" not in result.stderr
+    tasks = {task["task"]: task for task in project.tasks()}
+    assert (tasks["server"]["status"], tasks["server"]["exit_status"]) == ("ok", 3)
+    assert tasks["server"]["ended_us"] > tasks["asked"]["ended_us"] + 1_000_000
+    assert project.verdict() == 0
+
+
 def test_each_retry_is_an_attempt_of_its_own(tmp_path: Path) -> None:
     body = "test $(wc -l < tries) -ge 3 && cp {input} {output}"
     snakefile = SIMPLE.replace('shell: "cp {input} {output}"', f'retries: 3\n    shell: "echo x >> tries; {body}"')
