@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scichain_wf import audit
 from scichain_wf.audit import Verdict
-from scichain_wf.model.checkpoint import Checkpoint
+from scichain_wf.model.checkpoint import Checkpoint, NoteSignature
 from scichain_wf.report.html import to_html
 from tests.builders import signing_key
 from tests.chains import DiskChain, small_chain, write_files
@@ -50,10 +51,12 @@ def test_a_cosignature_in_a_slots_name_by_another_key_is_named(chain: DiskChain)
 
 
 def test_lines_of_other_witnesses_are_nobodys_here(chain: DiskChain) -> None:
-    """As the format asks: whoever signs a copy for himself spoils nothing."""
+    """As the format asks: whoever signs a copy for himself spoils nothing, wherever he puts his line."""
     note = cosign(chain).cosign(signing_key(9, "witness"), 77, 1_750_000_000)
-    chain.layout.checkpoint.write_text(note.text())
-    assert ids(verify_here(chain.root)) == set()
+    stranger = NoteSignature("example.org/witness", b"abcd", b"x")
+    for lines in ((*note.signatures, stranger), (stranger, *reversed(note.signatures))):
+        chain.layout.checkpoint.write_text(replace(note, signatures=lines).text())
+        assert ids(verify_here(chain.root)) == set()
 
 
 def test_lines_on_a_checkpoint_of_another_history_are_not_judged(chain: DiskChain) -> None:

@@ -137,10 +137,12 @@ def records_that_are_as_odd_as_they_may(work: Path) -> Found:
     build = chain.builder
     odd = '"version":2,\\"\x1b[2J\x00\u2028\U0001f9ea'
     chain.block(1, [build.task("make", [], [build.artifact("a", b"made")])])
-    note = build.transaction(Kind.NOTE, {"text": odd + "x" * (limits.TEXT_CHARS_MAX - len(odd))})
-    reader = build.task("n" * limits.NAME_CHARS_MAX, [build.artifact("a", b"changed")])
+    longest = odd + "x" * (limits.TEXT_CHARS_MAX - len(odd))
+    note = build.transaction(Kind.NOTE, {"text": longest})
+    name, own = "n" * limits.NAME_CHARS_MAX, {"version": 2}
+    reader = build.task(name, [build.artifact("a", b"changed")], params=own, wildcards=own)
     block = build.block(2, [note, reader])
-    chain.append(build.poet(block, (Annotation(1, Mark.CONTESTED, (odd,)),), reason="conflict"))
+    chain.append(build.poet(block, (Annotation(1, Mark.CONTESTED, (odd, longest, odd)),), reason="conflict"))
     result = signed(chain)
     assert (result.counts["contested"], result.counts["transactions-poet"]) == (1, 2)
     return result, frozenset({"SC-TRACE-001"})
@@ -164,12 +166,22 @@ def artifacts_recorded_again_in_every_way(work: Path) -> Found:
     chain = started(work / ".scichain")
     build = chain.builder
     value = build.artifact("x", b"1") | {"uri": f"value:{build.run.hex()}/a/1"}
-    outputs = [build.artifact("x", b"1"), build.artifact("x"), build.artifact("x", b"1"), value]
+    names = ("x", "x", "X", "x/y", "x\x01", "\xff", "x" * 500)  # of keys that continue or nearly repeat each other
+    outputs = [build.artifact("x", b"1"), *(build.artifact(name) for name in names), build.artifact("x", b"1"), value]
     note = build.transaction(Kind.NOTE, {"text": "of no run"}, NO_RUN)
     chain.block(1, [build.task("a", [], outputs), note, build.task("a", [], outputs, attempt=2, status="failed")])
     result = signed(chain)
     assert result.counts["tasks"] == 2
     return result, NOTHING
+
+
+@near
+def trust_root_that_is_a_link_to_where_it_is_kept(work: Path) -> Found:
+    chain = started(work / ".scichain")
+    kept = chain.layout.trust_root.rename(work / "kept")
+    kept.chmod(0o400)
+    chain.layout.trust_root.symlink_to("../kept")
+    return signed(chain), NOTHING
 
 
 # --- blocks, certificates, epochs --------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from scichain_wf.hooks.completeness import recorded_tasks
 from scichain_wf.model import manifest
 from scichain_wf.model.bodies import Kind
 from scichain_wf.model.text import digest_text, public_key_text
+from scichain_wf.model.transaction import RunId
 from tests.builders import signing_key
 from tests.chains import DiskChain, small_chain, write_files
 from tests.unit.audit.support import ids, started
@@ -149,19 +150,22 @@ def test_a_tally_that_disagrees_and_late_records_are_named(tmp_path: Path) -> No
     assert (result.verdict, ids(result)) == (Verdict.WARNINGS, {"SC-RUN-004", "SC-RUN-005"})
 
 
-def test_an_end_of_a_run_that_its_author_did_not_sign_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_forged", [False, True])
+def test_an_end_of_a_run_that_its_author_did_not_sign_is_an_error(tmp_path: Path, is_forged: bool) -> None:
+    """Almost: the author ends two runs in one block, and nobody signs a third one's."""
     author, other = signing_key(1, "author"), signing_key(1, "other")
-    results = []
-    for signer in (author, other):
-        with started(tmp_path / signer.public.raw.hex() / "chain") as chain:
-            builder = chain.builder
+    with started(tmp_path / "chain") as chain:
+        builder = chain.builder
+        ends = [builder.run_end(0)]
+        for signer in (author, other if is_forged else author):
+            builder.run = RunId(builder.key())
             signed: dict[str, Any] = manifest.sign(signer, builder.chain, builder.run, builder.run_end(0).body)
             signed["author_signature"]["key"] = public_key_text(author.public.raw)
-            chain.block(1, [builder.transaction(Kind.RUN_END, signed)])
-            chain.checkpoint()
-        results.append(audit.verify_run(chain.root, builder.run, jobs=1))
-    assert [ids(result) for result in results] == [set(), {"SC-RUN-009"}]
-    assert results[1].exit_code == 1
+            ends += [builder.run_start(), builder.transaction(Kind.RUN_END, signed)]
+        chain.block(1, ends)
+        chain.checkpoint()
+    result = audit.verify_run(chain.root, builder.run, jobs=1)
+    assert (ids(result), result.exit_code) == (({"SC-RUN-009"}, 1) if is_forged else (set(), 0))
 
 
 def test_recorded_tasks_of_a_run_are_found_on_its_chain(tmp_path: Path) -> None:
