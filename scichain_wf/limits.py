@@ -136,8 +136,7 @@ APPEND_BATCH_BLOCKS_MAX: Final = 1_024
 APPEND_BATCH_BYTES: Final = 32 << 20
 """A group commit takes no further block beyond this."""
 STORAGE_QUEUE_BYTES_MAX: Final = 256 << 20
-"""Blocks that wait for a group commit, with votes and certificates; each slot has an equal share of it. One whose share
-is full is told to come back."""
+"""Blocks that wait for a group commit, with votes and certificates; who has filled a slot's equal share comes back."""
 STORAGE_SHARE_BYTES_MIN: Final = 256 << 10
 """A slot's share is never less: some twenty blocks of BLOCK_TRANSACTIONS_MIN. An empty one has room for any block."""
 TAIL_BYTES_DEFAULT: Final = 64 << 20
@@ -358,8 +357,10 @@ POLL_S: Final = 0.25
 """An agent looks into its outbox this often even if no bell rings: a bell can get lost."""
 LOOK_TRANSACTIONS_MAX: Final = 256
 """Transactions an agent takes in before it looks at its peers again: some ten milliseconds."""
-BELL_S: Final = 0.002
-"""Bells within this span make one look."""
+BELL_S: Final = 0.02
+"""Bells within this span make one look, which costs as much for one record as for ten; the first is heeded at once."""
+LOOK_PAUSE_S: Final = 0.002
+"""Between two looks of which the first left something."""
 SPOOL_POLL_S: Final = 1.0
 """The agent that adopts spool files looks for them this often."""
 STATUS_S: Final = 0.02

@@ -7,7 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 CONTEXT: Final = "_scichain"
-"""The keyword in which a try gets its context, a mapping; where no run is recorded it holds the app's kind, a text."""
+"""The keyword in which a try gets its `Context`; where no run is recorded it holds the app's kind, a text."""
+Context = tuple[str, bool, bytes, bytes]
+"""The app's kind, whether the run is strict, what all tries of the run are told, and what this one is: pickled.
+
+Parsl's serialiser takes as long for one object of a call as this takes for everything, and holds a lock meanwhile."""
 NOT_BEGUN: Final = "_scichain_not_begun"
 """An attribute of exceptions of tries that no worker could load, and hence not record."""
 _RESERVED: Final = {"outputs", "stdout", "stderr", "walltime", "parsl_resource_specification", CONTEXT}
@@ -25,7 +29,7 @@ def key_of(name: str, task_id: int) -> str:
 def kind_of(kwargs: Mapping[str, Any]) -> str | None:
     """`python`, `bash` or `join` where a call is of a traced app, else None."""
     context = kwargs.get(CONTEXT)
-    return str(context["kind"]) if isinstance(context, Mapping) else context
+    return str(context[0]) if isinstance(context, tuple) else context
 
 
 def reads(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -8,6 +8,7 @@ the run cannot begin and is strict.
 
 from __future__ import annotations
 
+import pickle
 import sys
 import threading
 import time
@@ -71,7 +72,8 @@ class ProvenanceMemoizer(Memoizer):
         self._inner = inner or BasicMemoizer()
         self._flags = {"chain": chain, "nodes": nodes, "strict": strict}
         self._session: RunSession | None = None
-        self._common: dict[str, Any] = {}
+        self._told = b""
+        self._strict = False
         self._redaction = Redaction(())
         self._lock = threading.Lock()
         self._planned: dict[int, str] = {}
@@ -116,17 +118,17 @@ class ProvenanceMemoizer(Memoizer):
             return
         for keeper in self._keepers:
             keeper.record(plan.chain_dir, _agents_min(config.nodes, self._keepers))
-        self._common = {
+        told = {
             "run": session.recorder.run.hex(),
             "chain": str(plan.chain_dir),
             "root": session.naming.roots[0].handed_over(),
             "hashing": plan.hashing,
             "redact": config.redact,
-            "strict": strict,
             "ack": config.ack,
             "burst": config.burst_buffer,
             "version": VERSION,
         }
+        self._told, self._strict = pickle.dumps(told), strict
 
     def check_memo(self, task: Any) -> Future[Any] | None:
         """Before a try: whether its result is known; if not, the try gets its context."""
@@ -142,7 +144,7 @@ class ProvenanceMemoizer(Memoizer):
             if known is not None:
                 self._record_here(task, TaskStatus.CACHED, None, known.result())
             else:
-                kwargs[arguments.CONTEXT] = self._context(task)
+                kwargs[arguments.CONTEXT] = self._context(task, self._session.recorder.run.hex())
         except Exception as error:  # noqa: BLE001 - HOOK-1
             self._problem(task, error)
         return known
@@ -173,7 +175,7 @@ class ProvenanceMemoizer(Memoizer):
             except Exception as error:  # noqa: BLE001 - HOOK-1
                 _say(f"scichain: the run could not be ended properly: {error}")
             finally:
-                shim.forget(session.recorder.run.hex())
+                shim.forget(self._told)
                 for keeper in self._keepers:
                     keeper.record(None)
         self._inner.close()
@@ -191,7 +193,7 @@ class ProvenanceMemoizer(Memoizer):
             self._problem(task, trouble)
 
     # --- records ------------------------------------------------------------------------------------
-    def _context(self, task: Any) -> dict[str, Any]:
+    def _context(self, task: Any, run: str) -> arguments.Context:
         origins: dict[str, str] = {}
         returned: list[tuple[Any, str, str]] = []
         for future in task["depends"]:
@@ -201,16 +203,16 @@ class ProvenanceMemoizer(Memoizer):
                     origins[future.filepath] = arguments.key_of(maker, future.tid)
             elif isinstance(future, AppFuture) and arguments.kind_of(future.task_record["kwargs"]) == "python":
                 key = arguments.key_of(future.task_record["func_name"], future.tid)
-                uri = value_uri(self._common["run"], key, future.task_record["try_id"] + 1)
+                uri = value_uri(run, key, future.task_record["try_id"] + 1)
                 returned.append((future.result(), uri, key))
-        return self._common | {
+        own = {
             "task": arguments.key_of(task["func_name"], task["id"]),
             "try": task["try_id"] + 1,
             "executor": task["executor"],
             "origins": origins,
             "values": _matched(returned, arguments.values(tuple(task["args"]), task["kwargs"])),
-            "kind": arguments.kind_of(task["kwargs"]),
         }
+        return str(arguments.kind_of(task["kwargs"])), self._strict, self._told, pickle.dumps(own)
 
     def _record_here(self, task: Any, status: TaskStatus, error: BaseException | None, result: Any = None) -> None:
         """A try that no worker ran."""

@@ -7,15 +7,18 @@ goes wrong with recording leaves the app's result as it is, unless the run is st
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from scichain_parsl import arguments
-from scichain_wf.errors import ScichainError, SubmissionError
+from scichain_parsl.arguments import Context
+from scichain_wf.errors import ScichainError, SubmissionError, reason_of
 from scichain_wf.hooks.artifacts import Artifacts
 from scichain_wf.hooks.closing import shown
 from scichain_wf.hooks.join import join_run
@@ -27,15 +30,24 @@ from scichain_wf.model.canonical import JsonObject
 from scichain_wf.model.text import digest_text
 from scichain_wf.model.uri import value_uri
 
-Context = Mapping[str, Any]
-"""What the main process hands to a try: see `memoizer.ProvenanceMemoizer`."""
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A run that this process takes part in: what all its tries need."""
+
+    run: str
+    recorder: Recorder
+    artifacts: Artifacts
+    user: str
+    redaction: Redaction
+    engine: Engine
 
 
-class _Joined:
-    """The runs that this process takes part in."""
+class _Runs:
+    """By what their tries are told of them."""
 
     lock = threading.Lock()
-    runs: dict[str, tuple[Recorder, Artifacts, str]] = {}  # noqa: RUF012 - state of the process, as it says
+    joined: dict[bytes, Joined] = {}  # noqa: RUF012 - state of the process, as it says
 
 
 def call(inner: Callable[..., Any], about: Mapping[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -45,7 +57,7 @@ def call(inner: Callable[..., Any], about: Mapping[str, Any], args: tuple[Any, .
         SubmissionError: the run is strict, and the try cannot be recorded; `inner` was not run, or its result is lost.
     """
     context = kwargs.pop(arguments.CONTEXT, None)
-    if not isinstance(context, Mapping):
+    if not isinstance(context, tuple):
         return inner(*args, **kwargs)
     attempt = Try.begun(context, about, args, kwargs)
     if attempt is None:
@@ -63,37 +75,38 @@ class Try:
     """One try of a task while it runs."""
 
     def __init__(self, context: Context, about: Mapping[str, Any], kwargs: Mapping[str, Any]) -> None:
-        self._context = context
-        self._recorder, self._artifacts, self._user = joined(context)
-        self._redaction = Redaction(tuple(context["redact"]))
-        self._engine = Engine("parsl", context["version"])
+        _, self._strict, told, own = context
+        self._own: dict[str, Any] = pickle.loads(own)  # noqa: S301 - the main process's, as the task itself is
         self._kwargs = dict(kwargs)
-        self._facts = TaskFacts(about["name"], context["task"], context["try"], code_kind=about["kind"])
+        self._facts = TaskFacts(about["name"], self._own["task"], self._own["try"], code_kind=about["kind"])
         self._facts.code_digest = about["code"]
+        self._run = joined(told)
+        self._recorder, self._artifacts = self._run.recorder, self._run.artifacts
 
     @classmethod
     def begun(
         cls, context: Context, about: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Try | None:
         """Look at the inputs and record the intent; None if it cannot be recorded, which has been said."""
+        _, strict, _, own = context
         try:
             attempt = cls(context, about, kwargs)
             delivery = attempt._begin(args)
-            if context["strict"] and not delivery.is_enough:
+            if strict and not delivery.is_enough:
                 raise SubmissionError(attempt._recorder.trouble)
         except Exception as error:  # noqa: BLE001 - HOOK-1
-            reason = str(error) or type(error).__name__
-            if context["strict"]:
-                raise SubmissionError(f"{context['task']}: not begun, since it cannot be recorded: {reason}") from None
-            _say(f"{context['task']} is not recorded: {reason}")
+            reason, task = reason_of(error), pickle.loads(own)["task"]  # noqa: S301 - as above
+            if strict:
+                raise SubmissionError(f"{task}: not begun, since it cannot be recorded: {reason}") from None
+            _say(f"{task} is not recorded: {reason}")
             return None
         return attempt
 
     def _begin(self, args: tuple[Any, ...]) -> Delivery:
-        facts, context = self._facts, self._context
-        origins: Mapping[str, str] = context["origins"]
+        facts, own = self._facts, self._own
+        origins: Mapping[str, str] = own["origins"]
         facts.params = arguments.free(args, self._kwargs)
-        facts.executor = context["executor"]
+        facts.executor = own["executor"]
         for role, file in arguments.reads(args, self._kwargs):
             found = self._look(role, file)
             if found is not None:
@@ -101,19 +114,19 @@ class Try:
                 found["origin"] = "source" if maker is None else f"task:{maker}"
                 facts.inputs.append(found)
         by_role = dict(arguments.values(args, self._kwargs))
-        for role, (uri, maker) in context["values"].items():
+        for role, (uri, maker) in own["values"].items():
             value = value_record(uri, role, by_role.get(role))
             if value is not None:
                 facts.inputs.append(value | {"origin": f"task:{maker}"})
         outputs = [uri for _, file in arguments.writes(self._kwargs) if (uri := self._uri(file)) is not None]
         facts.started_us = _now_us()
         node = self._recorder.host
-        body = intent_body(self._engine, facts.name, facts.task, facts.attempt, outputs, node, facts.started_us)
+        body = intent_body(self._run.engine, facts.name, facts.task, facts.attempt, outputs, node, facts.started_us)
         return self._recorder.emit(Kind.INTENT, body, facts.task)
 
     def ended(self, result: Any, error: BaseException | None) -> None:
         """Look at the outputs and record how it ended."""
-        facts, context = self._facts, self._context
+        facts, run = self._facts, self._run
         facts.ended_us = _now_us()
         delivery = Delivery.LOST
         try:
@@ -123,17 +136,17 @@ class Try:
                 if found is not None and (error is None or found["state"] != ArtifactState.ABSENT):
                     facts.outputs.append(found)
             if error is None and facts.code_kind == "python":
-                uri = value_uri(self._recorder.run.hex(), facts.task, facts.attempt)
+                uri = value_uri(run.run, facts.task, facts.attempt)
                 value = value_record(uri, "result", result)
                 facts.outputs += [] if value is None else [value]
-            body = task_body(self._engine, facts, self._recorder.host, self._user, self._redaction)
+            body = task_body(run.engine, facts, self._recorder.host, run.user, run.redaction)
             delivery = self._recorder.emit(Kind.TASK, body, facts.task)
         except Exception as trouble:  # noqa: BLE001 - HOOK-1
             self._recorder.problem(f"{facts.task}: its end is not recorded: {str(trouble) or type(trouble).__name__}")
         if not delivery.is_enough:
             what = "lost" if delivery is Delivery.LOST else "not committed"
             said = f"{facts.task}: its record was {what}: {self._recorder.trouble}"
-            if context["strict"] and error is None:
+            if self._strict and error is None:
                 raise SubmissionError(said)
             _say(said)
 
@@ -148,31 +161,34 @@ class Try:
             return None  # looking at it at the end says so
 
 
-def joined(context: Context) -> tuple[Recorder, Artifacts, str]:
-    """What records tries of this run in this process.
+def joined(told: bytes) -> Joined:
+    """What records tries of the run of which they are told this.
 
     Raises:
         LedgerError: its chain cannot be seen from this host.
     """
-    run = context["run"]
-    with _Joined.lock:
-        if run not in _Joined.runs:
-            _Joined.runs[run] = join_run(
-                bytes.fromhex(run),
-                Path(context["chain"]),
+    with _Runs.lock:
+        found = _Runs.joined.get(told)
+        if found is None:
+            of: dict[str, Any] = pickle.loads(told)  # noqa: S301 - as above
+            parts = join_run(
+                bytes.fromhex(of["run"]),
+                Path(of["chain"]),
                 Path.cwd(),
-                context["hashing"],
-                context["root"],
-                context["ack"],
-                context["burst"],
+                of["hashing"],
+                of["root"],
+                of["ack"],
+                of["burst"],
             )
-        return _Joined.runs[run]
+            found = Joined(of["run"], *parts, Redaction(of["redact"]), Engine("parsl", of["version"]))
+            _Runs.joined[told] = found
+        return found
 
 
-def forget(run: str) -> None:
+def forget(told: bytes) -> None:
     """A run of this process is over."""
-    with _Joined.lock:
-        _Joined.runs.pop(run, None)
+    with _Runs.lock:
+        _Runs.joined.pop(told, None)
 
 
 def value_record(uri: str, role: str, value: Any) -> JsonObject | None:
@@ -219,7 +235,7 @@ def _now_us() -> int:
 
 def _renew_lock() -> None:
     """In a forked worker: a thread of the parent may have held it."""
-    _Joined.lock = threading.Lock()
+    _Runs.lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -19,8 +19,9 @@ def wrapped(inner: Any, about: dict[str, Any]) -> Any:
             from sys import stderr
 
             context = kwargs.pop("_scichain", None)
-            if isinstance(context, dict):
-                if context["strict"]:
+            if isinstance(context, tuple):
+                _, strict, *_ = context
+                if strict:
                     raise
                 print("scichain: a task is not recorded: scichain_parsl is not installed here", file=stderr)  # noqa: T201
             return inner(*args, **kwargs)

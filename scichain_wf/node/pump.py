@@ -143,7 +143,7 @@ class Pump:
         self._weigh(now)
         if self._flush is not None and self._flush.target is None and not more:
             self._flush.target = self.intake.taken
-        self._schedule(limits.BELL_S if more and not self.intake.is_full else limits.POLL_S)
+        self._schedule(limits.LOOK_PAUSE_S if more and not self.intake.is_full else limits.POLL_S)
 
     def flush_done(self) -> int | None:
         """Number of the flush that is done, once."""

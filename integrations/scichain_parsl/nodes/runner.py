@@ -170,8 +170,7 @@ class Runner:
         number, _, data = await self._queue.get()
         self._running.add(number)
         try:
-            writer.write(ITEM.pack(number, 0, len(data)))
-            writer.write(data)
+            writer.writelines((ITEM.pack(number, 0, len(data)), data))
             await writer.drain()
             _, status, length = ITEM.unpack(await reader.readexactly(ITEM.size))
             result = Item(number, Status(status), await reader.readexactly(length))

@@ -29,8 +29,7 @@ def serve(connection: socket.socket) -> None:
         status, data = run(stream.read(length))
         for file in (sys.stdout, sys.stderr):
             file.flush()
-        connection.sendall(ITEM.pack(number, status, len(data)))
-        connection.sendall(data)
+        connection.sendall(ITEM.pack(number, status, len(data)) + data)
 
 
 def run(task: bytes) -> tuple[Status, bytes]:
