@@ -21,13 +21,20 @@ recording changes a result, unless `strict` asks for it.
 - `arguments`: which files and values a call has.
 - `memoizer`: what the main process sees of each try: gives it its context, records what never reaches a worker.
 - `configuration`: `scichain_config`.
+- `versions`: which Parsl this was tested with.
 - `nodes`: `NodeExecutor`: an executor without ZeroMQ whose nodes keep the chain; `AgentLauncher` for others.
 """
 
-from scichain_parsl.configuration import scichain_config
-from scichain_parsl.decorator import traced
-from scichain_parsl.memoizer import ProvenanceMemoizer
-from scichain_parsl.nodes.executor import NodeExecutor
-from scichain_parsl.nodes.launcher import AgentLauncher
+from scichain_parsl.versions import advice, warn_of_newer
+
+warn_of_newer()
+try:
+    from scichain_parsl.configuration import scichain_config
+    from scichain_parsl.decorator import traced
+    from scichain_parsl.memoizer import ProvenanceMemoizer
+    from scichain_parsl.nodes.executor import NodeExecutor
+    from scichain_parsl.nodes.launcher import AgentLauncher
+except ImportError as error:
+    raise ImportError(advice(error), name=error.name, path=error.path) from error
 
 __all__ = ["AgentLauncher", "NodeExecutor", "ProvenanceMemoizer", "scichain_config", "traced"]

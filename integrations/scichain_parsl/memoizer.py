@@ -230,9 +230,10 @@ class ProvenanceMemoizer(Memoizer):
                 uri = arguments.remote_uri(file)
                 found = session.artifacts.look(arguments.path_of(file), role, uri=uri)
                 facts.outputs += [] if found is None else [found.value]
-            uri = value_uri(session.recorder.run.hex(), facts.task, facts.attempt)
-            value = shim.value_record(uri, "result", result)
-            facts.outputs += [] if value is None else [value]
+            if arguments.kind_of(task["kwargs"]) == "python":
+                uri = value_uri(session.recorder.run.hex(), facts.task, facts.attempt)
+                value = shim.value_record(uri, "result", result)
+                facts.outputs += [] if value is None else [value]
         body = task_body(session.plan.engine, facts, session.recorder.host, session.user, self._redaction)
         session.recorder.emit(Kind.TASK, body, facts.task)
 
