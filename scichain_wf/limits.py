@@ -315,9 +315,10 @@ ATTEND_TIMEOUT_S: Final = 30.0
 AGENT_END_TIMEOUT_S: Final = 5.0
 """How long an agent that was told to end, or lost its storage node, may take."""
 RESTARTS_MAX: Final = 6
-"""A process that died so often in a row, each time before it got to work, is not started again."""
+"""Nobody waits for a process that died more often in a row, each time before it got to work."""
 RESTART_PAUSE_S: Final = 0.05
-"""Before the second start in a row; doubled each time."""
+RESTART_DOUBLINGS_MAX: Final = 10
+"""Before the second start in a row; doubled each time, so often at most (51 s)."""
 ORPHANS_S: Final = 2.0
 """The storage node looks this often for outboxes whose agents have gone."""
 FULL_POLL_S: Final = 1.0

@@ -71,16 +71,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.Abort:
         raise KeyboardInterrupt from None
     except click.ClickException as error:
-        from scichain_wf.cli.output import escaped
-
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # a group alone; since click 8.2
+            with suppress(OSError):
+                click.echo(error.format_message(), err=True)
+            return errors.EXIT_USAGE
         context = error.ctx if isinstance(error, click.UsageError) else None
         hint = f" (see `{context.command_path} --help`)" if context is not None else ""
-        _say(escaped(error.format_message()) + hint)
+        _say(error.format_message() + hint)
         return errors.EXIT_USAGE
     except errors.ScichainError as error:
-        from scichain_wf.cli.output import escaped
-
-        _say(escaped(str(error)))
+        _say(str(error))
         return error.exit_code
     except (BrokenPipeError, RecursionError):
         raise
@@ -104,10 +104,12 @@ def _complete(instruction: str) -> int:
 
 
 def _say(message: str) -> None:
+    from scichain_wf.cli.output import complain, escaped
+
+    message = escaped(message)
     if len(message) > limits.MESSAGE_CHARS_MAX:  # it quotes a name, and names have any length
         message = message[: limits.MESSAGE_CHARS_MAX // 2] + " … " + message[-limits.MESSAGE_CHARS_MAX // 2 :]
-    with suppress(OSError, ValueError, AttributeError):  # nobody listens, its disk is full, or there is no such thing
-        sys.stderr.write(f"{PROGRAM}: {message}\n")
+    complain(message)
 
 
 def _discard(stream: TextIO) -> None:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scichain_wf.cli.files import writable, write
 from scichain_wf.cli.locate import chain_option, find_chain, json_option
-from scichain_wf.cli.output import escaped, say, say_json, say_table
+from scichain_wf.cli.output import complain, escaped, say, say_json, say_table
 from scichain_wf.cli.reading import run_named
-from scichain_wf.cli.verify import Meter, fail_on_option, pinned, show, trust_options
-from scichain_wf.errors import UsageError
+from scichain_wf.cli.verify import Meter, fail_on_option, pinned, show, trust_options, worst
+from scichain_wf.errors import EXIT_INCOMPLETE, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
     from scichain_wf.audit import Result
@@ -60,6 +61,7 @@ def command(
     chain_dir = find_chain(chain)
     if baseline is not None and run is None:
         raise UsageError("--baseline is what a run is compared with: name the run, too")
+    files = {place: _report_file(place, chain_dir) for place in (html, sarif) if place is not None}
     runs = [None if name is None else run_named(chain_dir, name) for name in (run, baseline)]
     with Meter() as meter:
         result = audit(
@@ -70,22 +72,36 @@ def command(
     else:
         show(result)
         _say_kinds(result)
+    codes = [result.exit_code_for(fail_on)]
     if html is not None:
         from scichain_wf.report.html import to_html
 
-        _write(html, to_html(result, __version__, time.time_ns() // 1_000))
+        codes.append(_write(html, files[html], to_html(result, __version__, time.time_ns() // 1_000)))
     if sarif is not None:
         from scichain_wf.report.sarif import to_sarif
 
-        _write(sarif, json.dumps(to_sarif(result, __version__), indent=1) + "\n")
-    return result.exit_code_for(fail_on)
+        codes.append(_write(sarif, files[sarif], json.dumps(to_sarif(result, __version__), indent=1) + "\n"))
+    return worst(codes)
 
 
-def _write(place: Path, text: str) -> None:
-    """Write a rendering, and say its digest: who gets a copy can compare it."""
+def _report_file(place: Path, chain_dir: Path) -> Path:
+    """Where a rendering goes, known to be writable before hours are spent on what it shall say."""
+    file = writable(str(place))
+    if chain_dir.resolve() in file.parents:
+        raise UsageError(f"{place} is in the chain's own directory; name a file elsewhere")
+    return file
+
+
+def _write(place: Path, file: Path, text: str) -> int:
+    """Write a rendering, and say its digest: who gets a copy can compare it. Returns an exit code."""
     data = text.encode()
-    place.write_bytes(data)
+    try:
+        write(file, text)
+    except OSError as error:
+        complain(f"{place} was not written: {error.strerror or error}")
+        return EXIT_INCOMPLETE
     click.echo(escaped(f"wrote {place} ({len(data)} bytes, sha256:{hashlib.sha256(data).hexdigest()})"), err=True)
+    return EXIT_OK
 
 
 def _say_kinds(result: Result) -> None:

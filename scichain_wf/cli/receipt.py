@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -40,7 +41,12 @@ def command(*, file: Path, output: Path | None, chain: Path | None, as_json: boo
         return
     try:
         with output.open("xb") as written:
-            written.write(data)
+            try:
+                written.write(data)
+                written.flush()
+            except BaseException:
+                output.unlink()
+                raise
     except FileExistsError:
         raise UsageError(f"{output} exists already; remove it, or name another file") from None
     except OSError as error:
@@ -50,5 +56,5 @@ def command(*, file: Path, output: Path | None, chain: Path | None, as_json: boo
         say_json({"receipt": str(output), "size_bytes": len(data), "trust_root": root})
         return
     say(f"wrote {output}")
-    check = f"scichain-wf verify {file} --receipt {output} --trust-root {root}"
+    check = shlex.join(["scichain-wf", "verify", str(file), "--receipt", str(output), "--trust-root", root])
     say_fields([("trust root", root), ("check with", check)])

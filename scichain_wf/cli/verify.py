@@ -17,7 +17,7 @@ from scichain_wf.cli.locate import chain_option, find_chain, is_chain, json_opti
 from scichain_wf.cli.output import escaped, say, say_fields, say_json
 from scichain_wf.cli.reading import is_path, run_named
 from scichain_wf.config import load
-from scichain_wf.errors import UsageError
+from scichain_wf.errors import DecodeError, UsageError
 from scichain_wf.filehash import read_regular
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ def command(
     """
     trust_root = pinned(trust_root)
     if receipt is not None:
+        if chain is not None or checkpoint is not None:
+            raise UsageError("a receipt is held against its trust root alone: leave --chain and --checkpoint out")
         results = _by_receipt(targets, receipt, trust_root)
     elif not targets:
         results = [_whole(find_chain(chain), trust_root, checkpoint)]
@@ -206,7 +208,10 @@ def _by_receipt(targets: tuple[str, ...], receipt: Path, trust_root: str | None)
         data = read_regular(receipt, limits.RECEIPT_BYTES_MAX)
     except OSError as error:
         raise UsageError(f"{receipt}: {error.strerror}") from None
-    return [verify_receipt(data, trust_root, targets[0] if targets else None)]
+    try:
+        return [verify_receipt(data, trust_root, targets[0] if targets else None)]
+    except DecodeError as error:
+        raise type(error)(f"{receipt}: {error}") from None
 
 
 def _counts(result: Result, names: Iterable[str]) -> str:

@@ -24,10 +24,12 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any, Final, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar
 
-from scichain_wf.errors import LedgerCorrupt, ScichainError
+from scichain_wf.errors import LedgerCorrupt, LedgerError, ScichainError
 
 _EXIT_S: Final = 5.0
 _IDLE_EXIT_S: Final = 1.0
+_FROM_OUTSIDE: Final = frozenset({"SIGKILL", "SIGTERM", "SIGHUP", "SIGXCPU"})
+"""What no file's content does to its reader: the system, a batch system or a person did."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -55,7 +57,11 @@ class Runner(Protocol):
     """Runs calls and hands out their outcomes in the order of their ends."""
 
     def run(self, calls: Iterable[Call[T]]) -> Iterator[tuple[Call[T], Outcome[T]]]:
-        """Run all `calls`; a `ScichainError` that a call raises is its outcome, anything else is raised here."""
+        """Run all `calls`; a `ScichainError` that a call raises is its outcome, anything else is raised here.
+
+        Raises:
+            LedgerError: somebody else ended a child.
+        """
 
 
 class Inline:
@@ -106,6 +112,11 @@ class Pool:
                     outcome = child.receive()
                     if isinstance(outcome, Crash):
                         self._children.remove(child)
+                        if outcome.cause in _FROM_OUTSIDE:
+                            raise LedgerError(
+                                f"a process that read the ledger was ended from outside with {outcome.cause}, as where "
+                                "memory is short: nothing is known of the ledger by that; try again with more memory"
+                            )
                     else:
                         idle.append(child)
                     if isinstance(outcome, BaseException) and not isinstance(outcome, ScichainError):

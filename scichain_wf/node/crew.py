@@ -1,7 +1,8 @@
 """The agents of one storage node as processes: told who they are, watched, and started again when they die.
 
-An agent that ended by itself (code 0: it was told to) is not started again, nor one that died too often before it
-could join. The first agents were forked by who made them; later ones are started as programs.
+An agent that ended by itself (code 0: it was told to) is not started again. Nobody waits any longer for one that died
+too often before it could join, and others adopt its outbox; it is started again after pauses that grow up to a minute.
+The first agents were forked by who made them; later ones are started as programs.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ class Crew:
     Args:
         children: one per slot, forked, waiting for their first line.
         spawn: runs a coroutine in the background.
-        gone: called with (slot, whether it comes back) when an agent's process has ended.
+        gone: called with (slot, whether it is waited for) when an agent's process has ended.
         log: where that is noted.
 
     Attributes:
-        slots: agents that live or are being started again.
+        slots: agents that live, or are waited for.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class Crew:
     def joined(self, slot: int) -> None:
         """This agent said HELLO."""
         self._failures[slot] = 0
+        if slot in self._children:
+            self.slots.add(slot)
 
     def is_alive(self, slot: int) -> bool:
         """Whether this slot has a process."""
@@ -95,16 +98,18 @@ class Crew:
         if self._ending and code == 0:
             return
         self._failures[slot] += 1
-        again = code != 0 and not self._ending and self._failures[slot] <= limits.RESTARTS_MAX
-        self._log.warning("an agent ended", slot=slot, code=code, again=again)
+        again = code != 0 and not self._ending
+        pause_s = limits.RESTART_PAUSE_S * 2 ** min(self._failures[slot] - 1, limits.RESTART_DOUBLINGS_MAX)
+        self._log.warning("an agent ended", slot=slot, code=code, again=again, pause_s=pause_s if again else None)
         if again:
-            self._spawn(self._restart(slot))
-        else:
+            self._spawn(self._restart(slot, pause_s))
+        is_awaited = again and self._failures[slot] <= limits.RESTARTS_MAX
+        if not is_awaited:
             self.slots.discard(slot)
-        self._gone(slot, again)
+        self._gone(slot, is_awaited)
 
-    async def _restart(self, slot: int) -> None:
-        await asyncio.sleep(limits.RESTART_PAUSE_S * 2 ** (self._failures[slot] - 1))
+    async def _restart(self, slot: int, pause_s: float) -> None:
+        await asyncio.sleep(pause_s)
         if not self._ending:
             child = self._children[slot] = Child.started(slot)
             self._tell(child, [])

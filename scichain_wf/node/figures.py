@@ -40,7 +40,7 @@ def slot_states(count: int, members: Members, crew: Crew) -> dict[int, tuple[str
         if slot in members.dismissed:
             state = f"dismissed: {members.dismissed[slot]}"
         elif member is None:
-            state = "starting" if slot in crew.slots else "given up" if slot in crew.all_slots else "not here yet"
+            state = "starting" if slot in crew.slots else "resting" if slot in crew.all_slots else "not here yet"
         elif member.has_left:
             state = "left"
         elif member.channel is None:

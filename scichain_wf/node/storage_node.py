@@ -386,12 +386,12 @@ class StorageNode:
         """Slots whose agents have, or may have, something to commit: its own, and every other that joined."""
         return self._crew.slots | {member.slot for member in self._members.all if not member.has_left}
 
-    def _agent_ended(self, slot: int, comes_back: bool) -> None:
+    def _agent_ended(self, slot: int, is_awaited: bool) -> None:
         self._changed.set()
         self._members.forget(slot)
         shm.remove(shm.tail_directory(self._chain, slot))
         self._heirs.find()
-        if comes_back:
+        if is_awaited:
             self._flusher.again(slot)
         else:
             self._flusher.lost(slot)

@@ -58,12 +58,29 @@ def test_unchecked_stays_incomplete_whatever_fails(chain: DiskChain, say: Say) -
         (["out/nothing.txt"], "no task on this chain says that it made such a file"),
         (["zz"], "is not the beginning of a run id"),
         (["--sarif", "no/such/dir"], "No such file or directory"),
+        (["--html", "."], "is a directory"),
+        (["--html", ".scichain/checkpoint"], "in the chain's own directory"),
+        (["--sarif", "link"], "in the chain's own directory"),
     ],
 )
 def test_bad_input_is_told(chain: DiskChain, say: Say, arguments: list[str], told: str) -> None:
+    """Before anything is verified, and nothing is overwritten."""
+    Path("link").symlink_to(chain.layout.trust_root)
     said = say("audit", *arguments)
-    assert said.code in {2, 3}
+    assert (said.code, said.out) == (2, "")
     assert told in said.err
+    assert say("verify").code == 0
+
+
+@pytest.mark.parametrize(("tampered", "code"), [(False, 3), (True, 1)])
+def test_a_report_that_cannot_be_written_hides_no_failure(
+    chain: DiskChain, say: Say, tampered: bool, code: int
+) -> None:
+    if tampered:
+        Path("out/3.txt").write_text("tampered")
+    said = say("audit", "--html", "/dev/full", "--sarif", "found.sarif")
+    assert (said.code, "/dev/full was not written: No space left" in said.err) == (code, True)
+    assert json.loads(Path("found.sarif").read_text())["runs"]
 
 
 @pytest.mark.parametrize("command", ["verify", "audit"])

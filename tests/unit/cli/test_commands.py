@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import shlex
 import sys
 from pathlib import Path
 
@@ -98,8 +100,27 @@ def test_receipt_verifies_without_the_chain(chain: DiskChain, say: Say, tmp_path
     Path("out/2.txt").write_text("changed")
     assert say("verify", "out/2.txt", *proof).code == 1
     assert say("verify", "--receipt", "none").code == 2
+    for option in (["--chain", "."], ["--checkpoint", ".scichain/checkpoint"]):  # it would not be looked at
+        assert "leave --chain and --checkpoint out" in say("verify", *proof, *option).err
     Path("broken").write_text("{}")
     assert say("verify", "--receipt", "broken").code == 1
+
+
+def test_receipt_of_a_hostile_name_is_checked_with_a_command_that_runs_nothing_else(chain: DiskChain, say: Say) -> None:
+    said = say("receipt", "out/1.txt", "-o", "$(touch pwned);'r")
+    told = next(line for line in said.out.splitlines() if "check with" in line).partition("scichain-wf ")[2]
+    assert shlex.split(told)[:4] == ["verify", "out/1.txt", "--receipt", "$(touch pwned);'r"]
+    assert say(*shlex.split(told)).code == 0
+
+
+def test_receipt_for_which_there_is_no_room_leaves_nothing(chain: DiskChain, say: Say, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
+        said = say("receipt", "out/1.txt", "-o", "r.json")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (said.code, "r.json: File too large" in said.err, Path("r.json").exists()) == (2, True, False)
 
 
 def test_receipt_goes_where_it_is_told_and_overwrites_nothing(chain: DiskChain, say: Say) -> None:

@@ -53,12 +53,29 @@ def test_error_is_one_line_and_its_exit_code(
     assert "Traceback" not in said.err
 
 
+@pytest.mark.parametrize("error", [
+    errors.LedgerError("\x1b[31mred\nline"), FileNotFoundError(2, "not there", "\x1b[31mred\nline"),
+    ValueError("\x1b[31mred\nline"),
+])  # fmt: skip
 def test_control_characters_in_an_error_are_escaped(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
-    raising(monkeypatch, errors.LedgerError("\x1b[31mred\nline"))
+    monkeypatch.delenv("SCICHAIN_DEBUG", raising=False)
+    raising(monkeypatch, error)
     assert cli.run(["verify"]) == 3
-    assert capsys.readouterr().err == "scichain-wf: \\x1b[31mred\\nline\n"
+    said = capsys.readouterr().err
+    assert "\\x1b[31mred\\nline" in said
+    assert said.strip().isprintable()
+
+
+@pytest.mark.parametrize("group", [[], ["runs"], ["ledger"]])
+def test_group_without_a_command_shows_its_commands_line_by_line(
+    capsys: pytest.CaptureFixture[str], group: list[str]
+) -> None:
+    assert cli.run(group) == 2
+    said = capsys.readouterr().err
+    assert "\nCommands:\n" in said
+    assert "\\n" not in said
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])

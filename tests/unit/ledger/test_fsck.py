@@ -252,7 +252,7 @@ def test_entries_that_say_no_place_are_named(root: Path) -> None:
 
 
 def _crash_always(*_: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGBUS)
 
 
 def test_a_file_that_kills_every_reader_is_given_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +289,7 @@ def _break() -> None:
 def test_a_pool_runs_calls_and_survives_those_that_die() -> None:
     calls: list[Call[Any]] = [
         Call(_double, (1,)),
-        Call(_die, (signal.SIGKILL,)),
+        Call(_die, (signal.SIGSEGV,)),
         Call(_double, (2,)),
         Call(_leave, (7,)),
         Call(_double, (3,)),
@@ -298,8 +298,18 @@ def test_a_pool_runs_calls_and_survives_those_that_die() -> None:
         outcomes = [outcome for _, outcome in pool.run(calls)]
         again = [outcome for _, outcome in pool.run([Call(_double, (4,))])]
     assert {outcome for outcome in outcomes if isinstance(outcome, int)} == {2, 4, 6}
-    assert {outcome.cause for outcome in outcomes if isinstance(outcome, Crash)} == {"SIGKILL", "exit status 7"}
+    assert {outcome.cause for outcome in outcomes if isinstance(outcome, Crash)} == {"SIGSEGV", "exit status 7"}
     assert again == [8]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_child_that_somebody_else_ended_says_nothing_of_the_file(number: signal.Signals) -> None:
+    """The kernel kills where memory is short: that is no reason to call a ledger altered."""
+    with Pool(2) as pool:
+        with pytest.raises(LedgerError, match=number.name) as caught:
+            list(pool.run([Call(_double, (1,)), Call(_die, (number,)), *[Call(_double, (2,))] * 9]))
+        assert [outcome for _, outcome in pool.run([Call(_double, (4,))])] == [8]
+    assert not isinstance(caught.value, LedgerCorrupt)
 
 
 def test_errors_of_a_call_come_back_as_they_are() -> None:

@@ -41,6 +41,6 @@ def test_every_slot_has_a_state_in_words() -> None:
         5: ("dismissed: its links", "host5"),
         6: ("dismissed: its token", ""),
         7: ("starting", ""),
-        8: ("given up", ""),
+        8: ("resting", ""),
         9: ("not here yet", ""),
     }
