@@ -304,8 +304,7 @@ hangs has lost its channel before that, and may come back."""
 PEERS_S: Final = 0.1
 """Addresses of agents that joined within this are told to the others at once: each of N told to N others."""
 SERVICE_GRACE_S: Final = 10.0
-"""How much longer than the service itself its client waits for its end, and how long a service may take to answer a run
-that wants to join."""
+"""How much longer than the service its client waits for its end; how long an answer to a run that joins may take."""
 ANSWER_GRACE_S: Final = 1.0
 """How long after its deadline a flush may be answered."""
 ACK_TIMEOUT_S: Final = 10.0
