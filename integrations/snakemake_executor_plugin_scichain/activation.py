@@ -15,12 +15,13 @@ import os
 import re
 import sys
 import types
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from scichain_wf.config import Loaded
     from snakemake_executor_plugin_scichain.recording import JobRecording
@@ -38,6 +39,10 @@ class Arming:
     flags: Mapping[str, object] = field(default_factory=dict)
     flag_prefix: str = "--"
     launched_from: Path | None = None
+    commands: Mapping[str, str] = field(default_factory=dict)
+    """By task key: commands that Snakemake has formatted already."""
+    listen: Callable[[Any], None] | None = None
+    """Takes the log's manager, to hear of jobs before they run; if it fails, they are heard of later."""
 
 
 class _State:
@@ -156,6 +161,10 @@ def _attach(workflow: Any) -> JobRecording | None:
     check_supported()
     run = MainRun.start(workflow, config, arming.launched_from or here, closes_itself=_State.arming is None)
     _State.run = run
+    run.recording.commands = arming.commands
+    if arming.listen is not None:
+        with suppress(Exception):
+            arming.listen(workflow.logger_manager)
     if not workflow.local_exec:
         variables = {
             RUN_VARIABLE: run.session.recorder.run.hex(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from scichain_wf.hooks.records import TaskFacts, task_key
@@ -117,8 +117,8 @@ def origins(dag: Any, job: Any) -> dict[str, str | None]:
     return found
 
 
-def describe(job: Any) -> TaskFacts:
-    """Everything about a job but its files, times and fate."""
+def describe(job: Any, commands: Mapping[str, str]) -> TaskFacts:
+    """Everything about a job but its files, times and fate; `commands` by task key where they are known already."""
     rule = job.rule
     facts = TaskFacts(name=rule.name, task=key_of(job), attempt=max(1, _tried(lambda: int(job.attempt), 1)))
     facts.wildcards = _tried(lambda: {str(k): str(v) for k, v in (job.wildcards_dict or {}).items()}, None)
@@ -126,7 +126,7 @@ def describe(job: Any) -> TaskFacts:
     facts.code_kind = next((kind for kind in _KINDS if getattr(job, f"is_{kind}", False)), None)
     facts.code_digest = _tried(lambda: _code_digest(job), None)
     other = rule.wrapper or rule.cwl or rule.script or rule.notebook
-    facts.command = _tried(lambda: job.shellcmd, None) or _text(other)
+    facts.command = commands.get(facts.task) or _tried(lambda: job.shellcmd, None) or _text(other)
     _tried(lambda: _add_environment(facts, job), None)
     facts.threads = _tried(lambda: int(job.threads), None)
     return facts
@@ -162,10 +162,12 @@ def _add_environment(facts: TaskFacts, job: Any) -> None:
 
 
 def _code_digest(job: Any) -> bytes | None:
-    """Of what the rule's author wrote: the command template, the `run:` block, or the script file's content."""
+    """Of what the rule's author wrote: the command template, the `run:` block, or the content of the file it names."""
     rule = job.rule
-    source = rule.script or rule.notebook
+    source = rule.script or rule.notebook or rule.cwl
     path = None if source is None else job._path_to_source_file(source)  # noqa: SLF001
+    if rule.cwl is not None and path is not None and not os.path.isabs(path.get_path_or_uri(secret_free=True)):
+        path = None  # on the network: cwltool reads it there itself, once more would be another reading
     if rule.wrapper is not None:
         from snakemake import wrapper
 
@@ -174,7 +176,7 @@ def _code_digest(job: Any) -> bytes | None:
     if path is not None:
         with rule.workflow.sourcecache.open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
-    text = rule.shellcmd or (rule.run_func_src if job.is_run else None) or rule.wrapper or rule.cwl
+    text = rule.shellcmd or (rule.run_func_src if job.is_run else None) or rule.cwl
     return hashlib.sha256(str(text).encode("utf-8", "surrogateescape")).digest() if text else None
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -89,11 +89,13 @@ class JobRecording:
 
     Attributes:
         at_end: to be called when scheduling is over.
+        commands: by task key: what need not be formatted once more.
         recorded: keys of the tasks whose end was recorded.
     """
 
     def __init__(self, setting: Setting, dag: Any, submission: int | None = None) -> None:
         self.at_end: Callable[[], None] | None = None
+        self.commands: Mapping[str, str] = {}
         self.recorded: set[str] = set()
         self._setting, self._recorder, self._artifacts = setting, setting.recorder, setting.artifacts
         self._dag, self._submission = dag, submission
@@ -141,31 +143,33 @@ class JobRecording:
             self._after(attempt)
             attempt.returned = True
             if attempt.accepted:  # each of the two sets its own mark before it reads the other's; `_end` ends once
-                self._end(job, None)
+                self._end(_slot(job), None)
 
     def succeeded(self, job: Any) -> None:
         """Snakemake accepted the job's outputs."""
         for part in jobs.parts(job):
-            self._failed.discard(_key(part))  # an earlier attempt
-            attempt = self._open.get(_slot(part))
+            slot = _slot(part)
+            self._failed.discard(slot[0])  # an earlier attempt
+            attempt = self._open.get(slot)
             if attempt is None:
                 continue
             attempt.accepted = True
             if attempt.returned:  # Snakemake does not wait for the end of a service
-                self._end(part, None)
+                self._end(slot, None)
 
     def failed(self, job: Any) -> None:
         """Snakemake gave this attempt up."""
         for part in jobs.parts(job):
-            self._failed.add(_key(part))
-            self._end(part, TaskStatus.FAILED)
+            slot = _slot(part)
+            self._failed.add(slot[0])
+            self._end(slot, TaskStatus.FAILED)
 
     def touched(self, job: Any) -> None:
         """Snakemake gave a job's outputs a new time, and ran nothing."""
         for part in jobs.parts(job):
             if jobs.is_recorded(part):
                 try:
-                    attempt = _Attempt(part, jobs.describe(part))
+                    attempt = _Attempt(part, jobs.describe(part, self.commands))
                     attempt.facts.started_us = _now_us()
                     self._emit(attempt, TaskStatus.TOUCHED)
                 except Exception as error:  # noqa: BLE001 - HOOK-1
@@ -173,12 +177,12 @@ class JobRecording:
 
     def interrupted(self) -> None:
         """Nothing runs any more: what is still open was interrupted."""
-        for attempt in list(self._open.values()):
+        for slot, attempt in list(self._open.items()):
             if attempt.accepted:
-                self._end(attempt.job, None)
+                self._end(slot, None)
                 continue
             self._interrupted = True
-            self._end(attempt.job, TaskStatus.INTERRUPTED)
+            self._end(slot, TaskStatus.INTERRUPTED)
 
     def ended(self) -> None:
         """Scheduling is over."""
@@ -197,9 +201,9 @@ class JobRecording:
             return None
         delivery = None
         try:
-            attempt = _Attempt(job, jobs.describe(job))
+            attempt = _Attempt(job, jobs.describe(job, self.commands))
             attempt.facts.submission = self._submission
-            slot = _slot(job)
+            slot = attempt.facts.task, int(job.attempt)
             self._look_at_inputs(attempt, self._known.pop(slot, None))
             attempt.facts.started_us = _now_us()
             self._open[slot] = attempt
@@ -292,10 +296,11 @@ class JobRecording:
         for role, digests in inside.items():
             attempt.members += self._artifacts.members(digests, f"{role}/")
 
-    def _end(self, job: Any, status: TaskStatus | None) -> None:
-        attempt = self._open.pop(_slot(job), None)
+    def _end(self, slot: _Slot, status: TaskStatus | None) -> None:
+        attempt = self._open.pop(slot, None)
         if attempt is None:
             return
+        job = attempt.job
         try:
             attempt.facts.inputs = [artifact.value for artifact in attempt.inputs]
             _note_fate(attempt, status)

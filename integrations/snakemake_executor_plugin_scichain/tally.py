@@ -9,9 +9,14 @@ from scichain_wf.hooks.records import task_key
 
 
 class Tally:
-    """Listens to the log of one run, in the thread of the log."""
+    """Listens to the log of one run, in the thread that logs or in one of the log's own.
+
+    Attributes:
+        commands: by task key: what Snakemake formatted for the shell, from a job's beginning to its end.
+    """
 
     def __init__(self) -> None:
+        self.commands: dict[str, str] = {}
         self._jobs: dict[object, tuple[str, str]] = {}
         self._ran: set[object] = set()
 
@@ -20,11 +25,15 @@ class Tally:
         event, said = getattr(record, "event", None), record.__dict__
         if event == "job_info":
             rule, wildcards = str(said["rule_name"]), said.get("wildcards") or {}
-            self._jobs[said["jobid"]] = rule, task_key(rule, {str(k): str(v) for k, v in dict(wildcards).items()})
-        elif event == "job_finished":
-            self._ran.add(said["job_id"])
-        elif event == "job_error":
-            self._ran.add(said["jobid"])
+            key = task_key(rule, {str(k): str(v) for k, v in dict(wildcards).items()})
+            self._jobs[said["jobid"]] = rule, key
+            if said.get("shellcmd"):
+                self.commands[key] = str(said["shellcmd"])
+        elif event in ("job_finished", "job_error"):
+            job = said["job_id" if event == "job_finished" else "jobid"]
+            self._ran.add(job)
+            if job in self._jobs:
+                self.commands.pop(self._jobs[job][1], None)
 
     def ran(self, workflow: Any) -> set[str]:
         """Task keys of the jobs that finished or failed and had something to record."""

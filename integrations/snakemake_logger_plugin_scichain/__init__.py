@@ -64,7 +64,7 @@ class LogHandler(LogHandlerBase):
         try:
             from snakemake_logger_plugin_scichain.handler import arm
 
-            self._tally = arm(self.settings)
+            self._tally = arm(self)
         except Exception as error:  # noqa: BLE001 - HOOK-1
             self._refuse(error)
 
@@ -80,8 +80,9 @@ class LogHandler(LogHandlerBase):
         """When the workflow is over: commit everything, print one line. Strict: an incomplete record is a failure."""
         acceptable = True
         tally, self._tally = self._tally, None
-        if self._unheard is not None:
-            _say(f"scichain: jobs that left no record may go unnoticed: Snakemake's log is unknown: {self._unheard!r}")
+        unheard, self._unheard = self._unheard, None
+        if unheard is not None:
+            _say(f"scichain: jobs that left no record may go unnoticed: Snakemake's log is unknown: {unheard!r}")
         if tally is not None:
             try:
                 from snakemake_logger_plugin_scichain.handler import close

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from dataclasses import fields
+from functools import partial
+from logging.handlers import QueueHandler
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,9 @@ from snakemake_executor_plugin_scichain.activation import arm as arm_executor
 from snakemake_executor_plugin_scichain.tally import Tally
 
 
-def arm(settings: Any) -> Tally:
+def arm(handler: Any) -> Tally:
     """Take over the flags; a relative path in one of them starts where the command was given. Returns who listens."""
-    here = Path.cwd()
+    here, settings = Path.cwd(), handler.settings
     flags = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name in BY_NAME}
     flags["strict"] = flags["strict"] or None  # a flag that is not given decides nothing
     for name in ("chain", "author_key"):
@@ -24,8 +26,21 @@ def arm(settings: Any) -> Tally:
     for name in ("size_mtime_patterns", "redact"):
         if flags[name] is not None:
             flags[name] = BY_NAME[name].of_text(flags[name])
-    arm_executor(Arming(flags, "--logger-scichain-", here))
-    return Tally()
+    tally = Tally()
+    arm_executor(Arming(flags, "--logger-scichain-", here, tally.commands, partial(_listen, handler)))
+    return tally
+
+
+def _listen(handler: Any, manager: Any) -> None:
+    """Hear records where they are made: Snakemake's queue for plugins copies, formats and hands over each of them.
+
+    Not if another plugin needs the queue. To be called while no other thread logs.
+    """
+    if manager.plugin_handlers == [handler]:
+        logger = manager.logger
+        logger.addHandler(handler)
+        for queue in [other for other in logger.handlers if isinstance(other, QueueHandler)]:
+            logger.removeHandler(queue)
 
 
 def close(common: Any, tally: Tally) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.kitchen import kitchen
-from tests.e2e.workflows import UNQUOTED, Project
+from tests.e2e.workflows import UNQUOTED, Project, simple_project
 
 pytest.importorskip("snakemake_executor_plugin_cluster_generic", reason="pip install 'scichain-wf[test]'")
 
@@ -115,6 +116,42 @@ def test_every_kind_of_job_has_one_record_for_each_attempt_on_a_cluster(tmp_path
     assert [attempt for attempt in attempts if attempt[2] != "ok"] == [("work[i=1]", 1, "failed")]
     assert run["tally"] == {"planned": 26, "finished": 26, "failed": 0}
     assert project.verdict() == 0
+
+
+HEARING = """
+from dataclasses import dataclass
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
+
+@dataclass
+class LogHandlerSettings(LogHandlerSettingsBase):
+    pass
+
+class LogHandler(LogHandlerBase):
+    writes_to_stream = writes_to_file = needs_rulegraph = False
+    has_filter = has_formatter = True
+
+    def __post_init__(self):
+        pass
+
+    def emit(self, record):
+        with open("heard", "a") as file:
+            print(getattr(record, "event", None), file=file)
+"""
+
+
+def test_another_logger_plugin_hears_everything_too(tmp_path: Path) -> None:
+    project = simple_project(tmp_path)
+    project.write("modules/snakemake_logger_plugin_hearing/__init__.py", HEARING)
+    path = (str(tmp_path / "modules"), os.environ.get("PYTHONPATH", ""))
+    project.variables["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    result = project.snakemake("--logger", "scichain", "hearing", logger=False)
+    assert result.returncode == 0, result.stderr
+    heard = Counter((tmp_path / "heard").read_text().split())
+    assert (heard["job_info"], heard["job_finished"]) == (2, 2)
+    [run] = project.runs()
+    assert run["missing"] == []
+    assert [task["command"] for task in run["tasks"]] == ["cp in.txt out.txt"]
 
 
 STORED = """

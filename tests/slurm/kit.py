@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from tests.e2e.workflows import environment as beside
 from tests.testbed import Bed, Node, Process, Slurm
 from tests.testbed.cluster import environment
 
@@ -35,7 +36,7 @@ class Work:
 
     def __init__(self, head: Node, directory: Path) -> None:
         self._head, self.directory, self.chain = head, directory, directory / ".scichain"
-        self.variables: dict[str, str] = {}
+        self.variables = {"PATH": beside()["PATH"]}
         self.timeout_s = RUN_TIMEOUT_S
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
