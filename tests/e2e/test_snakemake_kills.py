@@ -1,0 +1,62 @@
+"""Snakemake runs of which something is killed: the storage process, the whole service, the run itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.workflows import SIMPLE, TIMEOUT_S, environment, simple_project
+
+pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install 'scichain-wf[snakemake]'")
+
+STORAGE = "$(until cut -d' ' -f3 .scichain/run/storage 2>/dev/null; do sleep 0.1; done)"  # a start does not wait for it
+
+
+def test_storage_process_that_is_killed_is_started_again_and_nobody_notices(tmp_path: Path) -> None:
+    kill = f"kill -9 {STORAGE}; cp {{input}} {{output}}"
+    project = simple_project(tmp_path, SIMPLE.replace("cp {input} {output}", kill))
+    result = project.snakemake("--logger-scichain-strict")
+    assert result.returncode == 0, result.stderr
+    assert "provenance is incomplete" not in result.stderr
+    assert [(run["status"], len(run["tasks"])) for run in project.runs()] == [("ok", 1)]
+    assert project.verdict() == 0
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_service_that_dies_is_replaced_at_the_end_and_nobody_notices(tmp_path: Path, strict: bool) -> None:
+    """Spec: LOSS-1."""
+    kill = f"kill -9 $(ps -o ppid= -p {STORAGE}) {STORAGE}; sleep 1; cp {{input}} {{output}}"
+    project = simple_project(tmp_path, SIMPLE.replace("cp {input} {output}", kill))
+    result = project.snakemake(*(["--logger-scichain-strict"] if strict else []))
+    assert result.returncode == 0, result.stderr
+    assert "provenance is incomplete" not in result.stderr
+    assert [(run["status"], len(run["tasks"])) for run in project.runs()] == [("ok", 1)]
+    assert project.verdict() == 0
+
+
+def test_killed_run_is_taken_in_by_the_next(tmp_path: Path) -> None:
+    snakefile = SIMPLE.replace("cp {input} {output}", "echo x > started; sleep 30")
+    project = simple_project(tmp_path, snakefile)
+    process = subprocess.Popen(
+        project.command(), cwd=project.directory, env=environment(), stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + TIMEOUT_S
+    while not (project.directory / "started").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (project.directory / "Snakefile").write_text(SIMPLE)
+    assert project.snakemake("--unlock", logger=False).returncode == 0
+    result = project.snakemake("--rerun-incomplete")
+    assert result.returncode == 0, result.stderr
+    first, second = project.runs()
+    assert first["status"] == "no end recorded"
+    assert first["transactions"]["intent"] == 1
+    assert second["status"] == "ok"
+    assert project.verdict() == 0
