@@ -74,6 +74,11 @@ rule big:
     output: "big"
     shell: "truncate -s 10G {output}"
 """
+LARGE: Final = {
+    "bytes": ("10 GB", BIG),
+    "files": ("10,000 files", FOLDER),
+    "jobs": ("2,000 jobs", MANY.format(jobs=2_000, command=TRIVIAL)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +151,10 @@ def figures(name: str, found: dict[str, list[Sample]], jobs: int) -> list[Figure
     return made
 
 
-def large(cores: int) -> list[Figure]:
+def large(which: list[str], cores: int) -> list[Figure]:
     """Once each: many jobs, a directory of many files, a big file."""
     made = []
-    for name, snakefile in (
-        ("10 GB", BIG), ("10,000 files", FOLDER), ("2,000 jobs", MANY.format(jobs=2_000, command=TRIVIAL)),
-    ):  # fmt: skip
+    for name, snakefile in (LARGE[one] for one in which):
         plain, ours = (run(mode, snakefile, cores) for mode in ("inactive", "scichain"))
         print(f"  {name}: {plain} {ours}", file=sys.stderr, flush=True)
         made += [
@@ -169,7 +172,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="0: only what `--large` adds")
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--large", action="store_true", help="2,000 jobs, 10,000 files and 10 GB as well")
+    parser.add_argument("--large", nargs="*", choices=LARGE, help="10 GB, 10,000 files, 2,000 jobs as well, or some")
     parser.add_argument("--output", type=Path, help="where to put all samples, as JSON")
     options = parser.parse_args()
     modes = [mode for mode in _MODES if mode != "snkmt" or find_spec("snakemake_logger_plugin_snkmt") is not None]
@@ -178,8 +181,8 @@ def main() -> int:
         print(f"{options.jobs} jobs, {name}:", file=sys.stderr)
         found = rounds(MANY.format(jobs=options.jobs, command=command), modes, options.rounds, options.cores)
         made += figures(name, found, options.jobs)
-    if options.large:
-        made += large(options.cores)
+    if options.large is not None:
+        made += large(options.large or list(LARGE), options.cores)
     asked = {"jobs": options.jobs, "rounds": options.rounds, "cores": options.cores}
     result = Result("snakemake", asked, tuple(made), ("pairs of one round; jobs of 100 ms sleep",))
     for figure in result.figures:
