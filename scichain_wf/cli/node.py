@@ -11,6 +11,7 @@ from scichain_wf import limits
 from scichain_wf.cli.locate import chain_option, find_chain
 from scichain_wf.cli.output import say
 from scichain_wf.cli.place import place, place_options
+from scichain_wf.client.outbox import SHARED_MEMORY
 from scichain_wf.config import load_config
 
 
@@ -25,6 +26,12 @@ from scichain_wf.config import load_config
 )
 @place_options
 @click.option(
+    "--tail-dir",
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    help="A directory of this host's own for the copy of the chain's newest blocks that the agent checks others with. "
+    "Default: /dev/shm.",
+)
+@click.option(
     "--wait",
     "wait_s",
     type=click.FloatRange(0),
@@ -34,7 +41,14 @@ from scichain_wf.config import load_config
     help="How long to wait for a storage node at first.",
 )
 def command(
-    *, chain: Path | None, slot: int, token: Path | None, interface: str | None, port_range: str | None, wait_s: float
+    *,
+    chain: Path | None,
+    slot: int,
+    token: Path | None,
+    interface: str | None,
+    port_range: str | None,
+    tail_dir: Path | None,
+    wait_s: float,
 ) -> int:
     """Run the agent of a slot on this host, until SIGTERM or Ctrl-C.
 
@@ -50,7 +64,9 @@ def command(
     config = load_config(Path.cwd())
     metrics = config.metrics_dir or layout.run_dir / "metrics"
     where = place(interface, port_range)
-    plan = Plan(layout, slot, token or token_file(layout, slot), *where, metrics, config.burst_buffer, wait_s)
+    tails = (tail_dir or SHARED_MEMORY).absolute()
+    token = token or token_file(layout, slot)
+    plan = Plan(layout, slot, token, *where, metrics, config.burst_buffer, tails, wait_s)
     return Outpost(plan, _say).run()
 
 

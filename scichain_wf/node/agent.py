@@ -67,7 +67,8 @@ class AgentNode:
         contexts = (tls.server_context(own), self._client)
         self._tasks = Tasks(self._fail)
         self._peers = Peers(self.slot, contexts, self._from_peer, self._peer_changed, self._tasks, self.log)
-        self._tail = Tail(shm.tail_directory(self._chain, self.slot))
+        self._tail_base = Path(wire.text(config, "tail", limits.PATH_BYTES_MAX))
+        self._tail = Tail(shm.tail_directory(self._chain, self.slot, self._tail_base))
         self._core = Agent(key, self.slot, self._chain, authority, self._tail, Timing(), prepared)
         intake = Intake(self._chain, Path(wire.text(config, "refused", limits.PATH_BYTES_MAX)), self.log)
         self._pump = Pump(self._chain, self.slot, intake, self._submit, self._ask, self.log)
@@ -115,7 +116,7 @@ class AgentNode:
             await self._peers.close()
             self._tail.close()
             figures.remove()
-            shm.remove(shm.tail_directory(self._chain, self.slot))
+            shm.remove(shm.tail_directory(self._chain, self.slot, self._tail_base))
         self.log.info("ended", dropped=dict(self._core.dropped))
         left = self._pump.intake.pending
         if left:

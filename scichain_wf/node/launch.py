@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scichain_wf import keystore
+from scichain_wf.client.outbox import SHARED_MEMORY
 from scichain_wf.consensus import membership
 from scichain_wf.node import chain as chains
 
@@ -111,11 +112,12 @@ def agent_line(
     metrics: Path,
     adopted: list[Path],
     burst: Path | None = None,
+    tail: Path = SHARED_MEMORY,
 ) -> dict[str, object]:
     """The first line of an agent: its ticket, where storage is, where it shall listen, and what it finds where.
 
     The first slot is the one that adopts what hooks without an agent leave in the chain's spool. Each may read
-    this host's burst buffer: the first to lock it does.
+    this host's burst buffer: the first to lock it does. `tail` is where its ledger tail lies.
     """
     return ticket | {
         "role": "agent",
@@ -125,5 +127,6 @@ def agent_line(
         "refused": str(layout.root / "refused"),
         "spool": str(layout.spool_new.parent) if ticket["slot"] == 1 else None,
         "burst": str(burst) if burst is not None else None,
+        "tail": str(tail),
         "adopt": [str(path) for path in adopted],
     }

@@ -42,6 +42,7 @@ class Plan:
         ports: that it may listen on.
         metrics: directory where it leaves its figures.
         burst: the directory of this host's burst buffer, if it has one.
+        tail: below which directory the agent keeps its ledger tail.
         wait_s: how long to wait for a storage node at first.
     """
 
@@ -52,6 +53,7 @@ class Plan:
     ports: Ports
     metrics: Path
     burst: Path | None
+    tail: Path
     wait_s: float
 
 
@@ -128,7 +130,7 @@ class Outpost:
         if self._ending:
             child.terminate()
         there, here = (ticket, plan.layout, meeting.address), (plan.host, plan.ports, plan.metrics)
-        child.tell(agent_line(*there, *here, adopted, plan.burst))
+        child.tell(agent_line(*there, *here, adopted, plan.burst, plan.tail))
         changed = False
         while (said := child.said(limits.RENDEZVOUS_POLL_S)) != b"":
             self._pass_on(said, chain, meeting)
@@ -137,7 +139,10 @@ class Outpost:
                 changed = True
                 child.end()
         self._child = None
-        return child.reaped()
+        code = child.reaped()
+        if code < 0:  # killed: it could not do it itself
+            shm.remove(shm.tail_directory(chain, slot, plan.tail))
+        return code
 
     def _has_changed(self, meeting: Rendezvous) -> bool:
         try:
@@ -171,6 +176,7 @@ class Outpost:
     def _say_left(self, ticket: dict[str, object]) -> bool:
         """Whether something waits in this host's outboxes; says where."""
         left = shm.inherited(chain_of(ticket), self._plan.slot)
+        shm.remove_empty(chain_of(ticket), self._plan.tail)
         if left:
             where = left[0].parent
             self._say(f"not everything is committed: the rest waits in {where} for the next agent on this host")

@@ -2,7 +2,8 @@
 
     /dev/shm/scichain-<uid>/<chain>/slot-<n>/        an agent's outbox; the agent holds a lock on the directory
                                     drain.<hex>/     an outbox whose agent is gone or going: read, commit, remove
-                                    tail-<n>/        an agent's ledger tail; worth nothing without its process
+                                    tail-<n>/        an agent's ledger tail (or below `--tail-dir`); worth nothing
+                                                     without its process
                                     service          a socket, where runs join the storage node
 
 A hook re-checks the directory after each write, so renaming an outbox loses nothing: what was written before is
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from scichain_wf import limits
-from scichain_wf.client.outbox import SUFFIX, create_outbox, outbox_directory
+from scichain_wf.client.outbox import SHARED_MEMORY, SUFFIX, create_outbox, outbox_directory
 from scichain_wf.errors import LedgerError, PeerError, SubmissionError
 
 _DRAIN: Final = "drain."
@@ -37,9 +38,9 @@ def chain_directory(chain: bytes) -> Path:
     return outbox_directory(chain, 1).parent
 
 
-def tail_directory(chain: bytes, slot: int) -> Path:
-    """The ledger tail of `slot`."""
-    return chain_directory(chain) / f"{_TAIL}{slot}"
+def tail_directory(chain: bytes, slot: int, base: Path = SHARED_MEMORY) -> Path:
+    """The ledger tail of `slot`, below `base`."""
+    return outbox_directory(chain, slot, base).with_name(f"{_TAIL}{slot}")
 
 
 def make(directory: Path, levels: int = CHAIN_LEVELS + 1) -> None:
@@ -180,10 +181,10 @@ def remove(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def remove_empty(chain: bytes) -> None:
-    """Remove the chain's and the user's directory if nothing is in them."""
-    base = chain_directory(chain)
-    for directory in (base, base.parent):
+def remove_empty(chain: bytes, base: Path = SHARED_MEMORY) -> None:
+    """Remove the chain's and the user's directory below `base` if nothing is in them."""
+    chains = tail_directory(chain, 1, base).parent
+    for directory in (chains, chains.parent):
         try:
             directory.rmdir()
         except OSError:

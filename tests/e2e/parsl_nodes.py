@@ -125,14 +125,34 @@ def until_ready(nodes: NodeExecutor, number: int) -> None:
         time.sleep(0.05)
 
 
+@traced
+@python_app
+def tails(below: str) -> list[list[int]]:
+    """Inode numbers of the files of tails in a directory, and those of its files that processes here have mapped."""
+    from pathlib import Path
+
+    files = {path.stat().st_ino for path in Path(below).glob("scichain-*/*/tail-*/*.mdb")}
+    mapped = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            lines = maps.read_text().splitlines()
+        except OSError:
+            continue  # ended
+        mapped |= {int(line.split()[4]) for line in lines if below in line}
+    return [sorted(files), sorted(mapped)]
+
+
 def trouble() -> dict[str, Any]:
     """Tasks that cannot be loaded, do not come back, or take the worker with them."""
     sys.path.insert(0, str(Path.cwd()))
     Path("only_here.py").write_text("def there() -> None: ...\n", encoding="utf-8")
     import only_here  # type: ignore[import-not-found]
 
-    with parsl.load(config(executor(prefetch=1), retries=1)):
+    below = Path.cwd() / "tails"
+    below.mkdir()
+    with parsl.load(config(executor(prefetch=1, tail_dir=str(below)), retries=1)):
         return {
+            "tails": came_to(tails(str(below))),
             "unpicklable": came_to(unpicklable()),
             "odd": came_to(raises_unpicklable()),
             "exits": came_to(exits()),

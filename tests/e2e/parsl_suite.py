@@ -35,17 +35,22 @@ from parsl.providers import LocalProvider
 from scichain_parsl import NodeExecutor, scichain_config, traced
 
 TESTS: Final = Path(parsl.__file__).parent / "tests"
-TIMEOUT_S: Final = 60
+TIMEOUT_S: Final = 120
 STOCK: Final = ("htex_local", "htex_local_alternate", "local_threads")
 """Parsl's configurations that say nothing particular about their executor."""
 OF_OTHERS: Final = {"test_htex", "test_threads", "test_radical", "sites"}
+_INTERNET: Final = "needs servers in the internet"
+_SHARES: Final = "shares a `threading.Event` with its task"
 _OPTIONAL: Final = "needs an optional package of Parsl"
 NOT_APPLICABLE: Final = {
     "test_resource_spec.py::test_resource": "lists by class the executors that may refuse a resource specification",
     "[htex_filesystem_config]": "is about HTEX's radio",
     "[htex_udp_config]": "is about HTEX's radio",
     "test_htex_fuzz_zmq.py::test_fuzz": "is about HTEX's sockets",
-    "test_context_manager.py::test_exit_skip": "shares memory with its task",
+    "test_context_manager.py::test_exit_skip": _SHARES,
+    "test_garbage_collect.py::test_garbage_collect": _SHARES,
+    "test_1606_wait_for_current_tasks.py::test_wait_for_tasks": _SHARES,
+    "test_staging_https.py::test_staging_https_local": _INTERNET,
     "[workqueue_config]": _OPTIONAL,
     "[taskvine_config]": _OPTIONAL,
     "test_proxystore_via_apps": _OPTIONAL,
@@ -100,7 +105,7 @@ class Outcomes:
         for item in items:
             reasons = [reason for name, reason in NOT_APPLICABLE.items() if item.nodeid.endswith(name)]
             if item.get_closest_marker("cleannet"):
-                reasons.append("needs servers in the internet")
+                reasons.append(_INTERNET)
             if item.get_closest_marker("unix_filesystem_permissions_required") and os.geteuid() == 0:
                 reasons.append("root may write anywhere")
             for reason in reasons:

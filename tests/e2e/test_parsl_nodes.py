@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.workflows import Project, environment
+from tests.integration.service_kit import wait_until
 
 pytest.importorskip("parsl", reason="Parsl is not installed: pip install 'scichain-wf[parsl]'")
 PROGRAM = Path(__file__).with_name("parsl_nodes.py")
@@ -51,6 +52,10 @@ def test_a_task_that_cannot_be_loaded_returned_or_survived_fails_with_a_word_and
     assert found["big"] == 2 * (9 << 20)
     # Parsl itself loads ZeroMQ's library; a socket of it would come with threads of its own.
     assert not [name for name in found["threads"] if "ZMQ" in name.upper()]
+    files, mapped = found["tails"]
+    assert set(mapped) <= set(files)
+    assert mapped
+    wait_until(lambda: not list((tmp_path / "tails").iterdir()), "the agent ends and removes its tail")
     [shown] = Project(tmp_path, "").runs()
     tries = Counter((task["name"], task["status"]) for task in shown["tasks"])
     assert tries["there", "failed"] == 2  # no worker could load it; the main process recorded both tries

@@ -81,21 +81,23 @@ class Agent:
         self._joined = asyncio.Event()
 
     @classmethod
-    async def started(cls, chain: Path, host: str, ports: tuple[int, int]) -> Agent | None:
+    async def started(cls, chain: Path, host: str, ports: tuple[int, int], tail_dir: str | None) -> Agent | None:
         """Start the agent of a free slot of the chain; None: no slot is free.
 
         Args:
             chain: the chain's directory as this host sees it.
             host: address of this host where other agents find it.
             ports: first and last port that it may listen on; (0, 0): any.
+            tail_dir: a directory of this host for its ledger tail; None: /dev/shm.
         """
         claim = await _claimed(chain)
         if claim is None:
             return None
-        range_ = ["--port-range", f"{ports[0]}-{ports[1]}"] if ports[0] else []
+        more = ["--port-range", f"{ports[0]}-{ports[1]}"] if ports[0] else []
+        more += [] if tail_dir is None else ["--tail-dir", tail_dir]
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "scichain_wf", "node", "--chain", str(chain), "--slot", str(claim.slot)),
-            *("--interface", host, *range_),
+            *("--interface", host, *more),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             preexec_fn=_apart,

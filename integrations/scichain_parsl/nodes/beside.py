@@ -1,4 +1,4 @@
-"""One command with an agent beside it: `python -m scichain_parsl.nodes.beside CHAIN ADDRESS PORTS COMMAND`.
+"""One command with an agent beside it: `python -m scichain_parsl.nodes.beside CHAIN ADDRESS PORTS TAIL_DIR COMMAND`.
 
 The agent joins before the command begins, and ends in order after it. Without an agent the command runs all the same.
 """
@@ -16,11 +16,11 @@ from scichain_parsl.nodes.place import found
 from scichain_wf.errors import ScichainError
 
 
-async def run(chain: Path, address: str, ports: str, command: str) -> int:
+async def run(chain: Path, address: str, ports: str, tail_dir: str, command: str) -> int:
     """Returns the command's exit code."""
     agent = None
     try:
-        agent = await Agent.started(chain, *found(address or None, ports or None))
+        agent = await Agent.started(chain, *found(address or None, ports or None), tail_dir or None)
         if agent is None:
             print(f"{chain}: no slot is free for an agent of this node", file=sys.stderr)  # noqa: T201 - the job's log
         else:
@@ -41,5 +41,5 @@ async def run(chain: Path, address: str, ports: str, command: str) -> int:
 
 
 if __name__ == "__main__":
-    where, interface, port_numbers, line = sys.argv[1:]
-    sys.exit(asyncio.run(run(Path(where), interface, port_numbers, line)))
+    where, interface, port_numbers, tails, line = sys.argv[1:]
+    sys.exit(asyncio.run(run(Path(where), interface, port_numbers, tails, line)))

@@ -53,6 +53,8 @@ class NodeExecutor(BlockProviderExecutor, RepresentationMixin):
         prefetch: tasks more than these that a node may hold: hides the way, but binds them to a node.
         agents: nodes that keep the chain; default: those of the provider's `init_blocks`. Half of all agents and one
             more certify a block, whether they run or not, so it says how many will really be there.
+        tail_dir: directory of each node's own disk or memory (`/local/scratch`), in which its agent keeps a copy of the
+            chain's newest blocks; default: `/dev/shm`.
         python: the interpreter on the nodes; default: this one's path.
         storage_access, working_dir: for staging, as with other executors.
         remote_monitoring_radio: how tasks report to Parsl's monitoring; default: through files.
@@ -69,6 +71,7 @@ class NodeExecutor(BlockProviderExecutor, RepresentationMixin):
         workers_per_node: int | None = None,
         prefetch: int = 0,
         agents: int | None = None,
+        tail_dir: str | None = None,
         python: str = sys.executable,
         storage_access: list[Any] | None = None,
         working_dir: str | None = None,
@@ -79,6 +82,7 @@ class NodeExecutor(BlockProviderExecutor, RepresentationMixin):
         super().__init__(provider=provider, block_error_handler=block_error_handler)
         self.label = label
         self.address, self.ports, self.prefetch, self.python = address, ports, prefetch, python
+        self.tail_dir = None if tail_dir is None else str(Path(tail_dir).absolute())
         nodes = max(1, provider.init_blocks) * provider.nodes_per_block
         self.agents = nodes if agents is None else agents
         for name, number, least in (("workers_per_node", workers_per_node, 1), ("prefetch", prefetch, 0)):
@@ -125,7 +129,7 @@ class NodeExecutor(BlockProviderExecutor, RepresentationMixin):
         address = self._hub.start(host, ports)
         credentials = self._hub.credentials
         known = {"certificate": credentials.certificate, "key": credentials.key, "authority": credentials.authority}
-        access = {"address": address, "ports": ports, "credentials": known}
+        access = {"address": address, "ports": ports, "tail_dir": self.tail_dir, "credentials": known}
         keystore.save_secret(self._access, json.dumps(access).encode())
         self._setter.start()
 

@@ -21,6 +21,7 @@ class AgentLauncher(Launcher):
         inner: the launcher, such as `SrunLauncher()`.
         address: network interface (`ib0`) at which hosts reach each other; default: the configured `interface`.
         ports: `20000-20100`: where processes may listen; default: the configured `port_range`, or any.
+        tail_dir: as for `NodeExecutor`.
         python: the interpreter on the nodes; default: this one's path.
 
     Attributes:
@@ -28,10 +29,17 @@ class AgentLauncher(Launcher):
     """
 
     def __init__(
-        self, inner: Any, *, address: str | None = None, ports: str | None = None, python: str = sys.executable
+        self,
+        inner: Any,
+        *,
+        address: str | None = None,
+        ports: str | None = None,
+        tail_dir: str | None = None,
+        python: str = sys.executable,
     ) -> None:
         super().__init__(debug=inner.debug)
         self.inner, self.address, self.ports, self.python = inner, address, ports, python
+        self.tail_dir = None if tail_dir is None else str(Path(tail_dir).absolute())
         self.agents = 0
         self._chain: Path | None = None
 
@@ -51,6 +59,7 @@ class AgentLauncher(Launcher):
         """
         if self._chain is not None:
             program = [self.python, "-P", "-m", "scichain_parsl.nodes.beside", str(self._chain.absolute())]
-            command = f"{unchanged([*program, self.address or '', self.ports or ''])} {shlex.quote(command)}"
+            places = [self.address or "", self.ports or "", self.tail_dir or ""]
+            command = f"{unchanged([*program, *places])} {shlex.quote(command)}"
         launched: str = self.inner(command, tasks_per_node, nodes_per_block, script_dir)
         return launched

@@ -44,6 +44,7 @@ class Runner:
         self._address = str(access["address"][0]), int(access["address"][1])
         self._context = tls.client_context(Credentials(**access["credentials"]))
         self._ports = int(access["ports"][0]), int(access["ports"][1])
+        self._tail_dir = None if access.get("tail_dir") is None else str(access["tail_dir"])
         self._block, self._workers, self._nursery = block, workers, nursery
         self._queue: asyncio.Queue[Item] = asyncio.Queue()
         self._results: list[Item] = []
@@ -119,7 +120,7 @@ class Runner:
         """The agent first: what workers record is for it."""
         try:
             if chain:
-                self._agent = await Agent.started(Path(chain), host, self._ports)
+                self._agent = await Agent.started(Path(chain), host, self._ports, self._tail_dir)
                 if self._agent is None:
                     _note(f"{chain}: no slot is free for an agent of this node; without one, records go to the spool")
                 else:

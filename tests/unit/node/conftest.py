@@ -13,5 +13,5 @@ from scichain_wf.node import shm
 @pytest.fixture
 def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Another place than the host's shared memory."""
-    monkeypatch.setattr(shm, "outbox_directory", lambda chain, slot: outbox_directory(chain, slot, tmp_path))
+    monkeypatch.setattr(shm, "outbox_directory", lambda chain, slot, *_: outbox_directory(chain, slot, tmp_path))
     return tmp_path

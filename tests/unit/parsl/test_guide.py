@@ -72,5 +72,5 @@ def test_a_wrapped_launcher_starts_the_agent_with_the_workers_command_in_one_wor
     scripts = tmp_path / "scripts"
     scripts.mkdir()
     script = script_of(BLOCKS[3], scripts, "work --name 'of it'")
-    assert f"-m scichain_parsl.nodes.beside '{scripts}/a chain' ib0 '' 'work --name '\"'\"'of it'\"'\"''" in script
+    assert f"-m scichain_parsl.nodes.beside '{scripts}/a chain' ib0 '' '' 'work --name '\"'\"'of it'\"'\"''" in script
     assert "srun --ntasks 4" in script
