@@ -11,7 +11,7 @@ _POLICIES = ("always", "cached", "size-mtime", "off")
 
 
 @click.command(
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False},
     epilog="Exit code: that of CMD, 128 + n if signal n ended it, 127 or 126 if it could not be started; with --strict "
     "2 or 3 if it cannot be recorded, in which case it was not started or the last line says what is missing.",
 )
