@@ -50,9 +50,7 @@ def agents() -> list[int]:
 
 
 def kill(nodes: NodeExecutor, kills: int, chance: random.Random, done: threading.Event, killed: Counter[str]) -> None:
-    """Kill a node or an agent, again and again, once the service has begun."""
-    while not Path(".scichain/run/storage").exists():
-        time.sleep(PAUSE_S)
+    """Kill a node or an agent, again and again, from the first agent's begin on."""
     while killed.total() < kills:
         time.sleep(chance.uniform(0.1, PAUSE_S))
         ready = [node.pid for node in nodes._nodes() if node.workers]
