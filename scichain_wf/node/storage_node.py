@@ -212,7 +212,7 @@ class StorageNode:
         return {"pids": {"storage": os.getpid()} | agents}
 
     async def _until(self, holds: Callable[[], bool], what: str, timeout_s: float) -> None:
-        """Wait until all agents did something. One given up ends the start; who is late, or died meanwhile, does it later."""
+        """Wait until all agents did something. One given up ends the start; who is late, or died, does it later."""
         log = self._layout.run_dir / "storage.log"
         try:
             async with asyncio.timeout(timeout_s):
