@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import fields
 from functools import partial
@@ -57,7 +58,7 @@ def close(common: Any, tally: Tally) -> bool:
             "scichain: left before everything was committed; the records wait, and the next recorded run takes them in",
             file=sys.stderr,
         )
-        raise
+        sys.exit(128 + signal.SIGINT)  # as a shell says it; nobody needs to see where we were
     if not (run.session.complete and _is_quiet(common)):
         for line in lines:
             print(line, file=sys.stderr)  # noqa: T201 - Snakemake's logger is being torn down

@@ -14,6 +14,24 @@ from tests.e2e.workflows import SIMPLE, TIMEOUT_S, environment, simple_project
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install 'scichain-wf[snakemake]'")
 
+
+def test_second_ctrl_c_ends_the_wait_for_the_chain_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from snakemake_executor_plugin_scichain.tally import Tally
+    from snakemake_logger_plugin_scichain import handler
+
+    class Waiting:
+        def finish(self, _: Tally) -> list[str]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(handler, "disarm", lambda: (Waiting(), None, False))
+    with pytest.raises(SystemExit) as left:
+        handler.close(None, Tally())
+    assert left.value.code == 130
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 STORAGE = "$(until cut -d' ' -f3 .scichain/run/storage 2>/dev/null; do sleep 0.1; done)"  # a start does not wait for it
 
 
