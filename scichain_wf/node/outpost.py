@@ -76,12 +76,14 @@ class Outpost:
 
         Raises:
             ConfigError: the token or the place to listen cannot be used.
-            PeerError: no storage node in time, or the agent died too often.
+            PeerError: no storage node in time, no outbox possible on this host, or the agent died too often.
             LedgerError: another agent of this slot runs on this host.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._told)
         meeting, ticket = self._meet()
+        if ticket is not None:
+            shm.try_out(chain_of(ticket))
         while meeting is not None and ticket is not None:
             code = self._one(meeting, ticket)
             if self._ending:

@@ -14,6 +14,7 @@ from typing import Any
 import parsl
 from parsl import bash_app, python_app
 from parsl.config import Config
+from parsl.launchers import WrappedLauncher
 from parsl.providers import LocalProvider
 
 from scichain_parsl import NodeExecutor, scichain_config, traced
@@ -181,6 +182,15 @@ def blocks() -> dict[str, Any]:
             last = {came_to(future)[2] for future in [ids(0.2) for _ in range(16)]}
     written = [(here / f"{number}.txt").read_text(encoding="utf-8").strip() for number in range(60)]
     return {"first": len(first), "new": len(last - first), "results": results, "written": written}
+
+
+def without_shm() -> dict[str, Any]:
+    """The node's host has a `/dev/shm` in which nothing can be made."""
+    alone = "unshare --mount sh -c 'mount -t tmpfs -o ro none /dev/shm && exec \"$@\"' sh"
+    nodes = executor()
+    nodes.provider.launcher = WrappedLauncher(prepend=alone)
+    with parsl.load(config(nodes)):
+        return {"results": [came_to(future) for future in [twice(b"x") for _ in range(3)]] == [b"xx"] * 3}
 
 
 def two() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -62,6 +63,21 @@ def test_a_task_that_cannot_be_loaded_returned_or_survived_fails_with_a_word_and
     assert tries["dies", "ok"] == 1
     assert max(Counter((task["task"], task["attempt"]) for task in shown["tasks"]).values()) == 1
     assert {task["executor"] for task in shown["tasks"] if task["name"] != "there"} == {"nodes"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a mount namespace")
+def test_a_node_without_shared_memory_says_so_and_its_records_go_to_the_spool(tmp_path: Path) -> None:
+    """Spec: HOOK-1."""
+    result, said = play(tmp_path, "without_shm")
+    assert result["without_shm"]["results"]
+    log = "".join(path.read_text("utf-8") for path in tmp_path.glob("runinfo/000/submit_scripts/*.err"))
+    assert log.count("no agent can work on this host: cannot be made: ") == 1
+    assert "(`scichain-wf doctor` tells what helps)" in log
+    project = Project(tmp_path, "")
+    [shown] = project.runs()
+    assert Counter((task["name"], task["status"]) for task in shown["tasks"]) == {("twice", "ok"): 3}
+    assert "0 spool" not in said
+    assert project.verdict() == 0
 
 
 def test_a_killed_node_loses_no_task_and_nothing_that_was_recorded(tmp_path: Path) -> None:

@@ -20,10 +20,11 @@ from parsl.serialize.errors import SerializationError
 from scichain_parsl.nodes import main, worker
 from scichain_parsl.nodes.agent import Claim, claim_file
 from scichain_parsl.nodes.executor import NodeExecutor
+from scichain_parsl.nodes.hub import Hub
 from scichain_parsl.nodes.messages import ITEM, Status
 from scichain_parsl.nodes.nursery import Nursery
 from scichain_wf import limits
-from scichain_wf.errors import EXIT_USAGE, ConfigError
+from scichain_wf.errors import EXIT_INCOMPLETE, EXIT_USAGE, ConfigError
 from scichain_wf.ledger.layout import ChainLayout
 
 
@@ -159,6 +160,28 @@ def test_a_file_that_is_no_access_file_is_named(
     access.chmod(0o644)
     assert main.main([str(access), "0", "1"]) == EXIT_USAGE
     assert "chmod 600" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("there", ["nobody", "a firewall", "another executor"])
+def test_a_node_that_does_not_reach_its_executor_says_what_helps(
+    there: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "_loaded", lambda: worker.serve)
+    monkeypatch.setattr(limits, "NODE_CONNECT_S", 0.5)
+    own, other = (Hub("of a test", 0, None, print, print) for _ in range(2))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = other.start("127.0.0.1", (0, 0)) if there == "another executor" else silent.getsockname()
+        if there == "nobody":
+            silent.close()
+        credentials = {name: getattr(own.credentials, name) for name in ("certificate", "key", "authority")}
+        access = tmp_path / "access"
+        access.write_text(json.dumps({"address": address, "ports": [0, 0], "credentials": credentials}), "utf-8")
+        access.chmod(0o600)
+        assert main.main([str(access), "0", "1"]) == EXIT_INCOMPLETE
+    other.close()
+    said = capsys.readouterr().err
+    assert f"nothing answers as this executor at {address[0]}:{address[1]} within 0.5 s" in said
+    assert "an `address` that this host reaches, and a `port_range` that the firewall lets through" in said
 
 
 def test_what_makes_no_sense_as_an_executor_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
