@@ -187,7 +187,7 @@ def blocks() -> dict[str, Any]:
 def without_shm() -> dict[str, Any]:
     """The node's host has a `/dev/shm` in which nothing can be made."""
     alone = "unshare --mount sh -c 'mount -t tmpfs -o ro none /dev/shm && exec \"$@\"' sh"
-    nodes = executor()
+    nodes: Any = executor()
     nodes.provider.launcher = WrappedLauncher(prepend=alone)
     with parsl.load(config(nodes)):
         return {"results": [came_to(future) for future in [twice(b"x") for _ in range(3)]] == [b"xx"] * 3}
