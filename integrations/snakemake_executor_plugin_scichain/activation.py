@@ -163,7 +163,7 @@ def _attach(workflow: Any) -> JobRecording | None:
     _State.run = run
     run.recording.commands = arming.commands
     if arming.listen is not None:
-        with suppress(Exception):
+        with suppress(AttributeError):  # what Snakemake does not promise
             arming.listen(workflow.logger_manager)
     if not workflow.local_exec:
         variables = {
