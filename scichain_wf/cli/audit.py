@@ -58,7 +58,7 @@ def command(
     from scichain_wf.audit import audit
 
     trust_root = pinned(trust_root)
-    chain_dir = find_chain(chain)
+    chain_dir = find_chain(chain, run or "")
     if baseline is not None and run is None:
         raise UsageError("--baseline is what a run is compared with: name the run, too")
     files = {place: _report_file(place, chain_dir) for place in (html, sarif) if place is not None}

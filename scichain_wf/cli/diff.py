@@ -31,7 +31,7 @@ def command(*, before: str, after: str, chain: Path | None, as_json: bool) -> No
     from scichain_wf.ledger.isolate import isolated
     from scichain_wf.ledger.layout import ChainLayout
 
-    chain_dir = find_chain(chain)
+    chain_dir = find_chain(chain, after)
     runs = run_named(chain_dir, before), run_named(chain_dir, after)
     found = isolated(compare_runs, ChainLayout(chain_dir).live_ledger(), None, *runs)
     if as_json:

@@ -32,7 +32,7 @@ def command(*, file: str, up: bool, dot: bool, chain: Path | None, as_json: bool
     """
     from scichain_wf.audit.lineage import lineage
 
-    found = lineage(find_chain(chain), file, up=up)
+    found = lineage(find_chain(chain, file), file, up=up)
     if as_json:
         say_json(found.to_json())
     elif dot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,17 +32,17 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)
 
 
-def find_chain(named: Path | None, start: Path | None = None) -> Path:
+def find_chain(named: Path | None, about: str = "") -> Path:
     """The chain's directory.
 
     Args:
         named: what `--chain` said: the chain's directory, or the one that holds it.
-        start: where to look from; the current directory by default.
+        about: what the command is about; if it is a file of another directory, the chain is looked for there and above.
 
     Raises:
         UsageError: there is none; the message says how one comes about.
     """
-    here = start or Path.cwd()
+    here = Path.cwd() if named is not None or not is_path(about) else _start(Path(about))
     config = load_config(here)
     wanted = named or config.chain
     if wanted is not None:
@@ -56,6 +57,17 @@ def find_chain(named: Path | None, start: Path | None = None) -> Path:
     raise UsageError(
         f"no chain in {here} or above; record a run first (`snakemake --logger scichain ...`), or name one: --chain DIR"
     )
+
+
+def is_path(name: str) -> bool:
+    """Whether a name on the command line is that of a file and not an id."""
+    return "/" in name or "." in name or os.path.lexists(name)
+
+
+def _start(path: Path) -> Path:
+    here = Path.cwd()
+    absolute = Path(os.path.normpath(here / path)).parent
+    return absolute if absolute.is_dir() and here not in absolute.parents else here
 
 
 def wanted_chain(named: Path | None) -> Path:

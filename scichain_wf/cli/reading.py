@@ -5,12 +5,12 @@ What looks is a module-level function for `isolate.isolated`: a damaged file end
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
+from scichain_wf.cli.locate import is_path
 from scichain_wf.errors import UsageError
 from scichain_wf.ledger.isolate import isolated
 from scichain_wf.ledger.layout import ChainLayout
@@ -51,11 +51,6 @@ def run_named(chain_dir: Path, name: str) -> bytes:
 def _run_named(chain_dir: Path, prefix: str) -> bytes:
     with open_view(chain_dir) as view:
         return find_run(view, prefix)
-
-
-def is_path(name: str) -> bool:
-    """Whether a name on the command line is that of a file and not an id."""
-    return "/" in name or "." in name or os.path.lexists(name)
 
 
 def find_run(view: ChainView, prefix: str) -> bytes:

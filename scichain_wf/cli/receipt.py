@@ -34,7 +34,7 @@ def command(*, file: Path, output: Path | None, chain: Path | None, as_json: boo
     from scichain_wf.audit import make_receipt
     from scichain_wf.model.receipt import Receipt
 
-    data = make_receipt(find_chain(chain), file)
+    data = make_receipt(find_chain(chain, str(file)), file)
     if output is None:
         sys.stdout.buffer.write(data + b"\n" * sys.stdout.isatty())
         sys.stdout.buffer.flush()

@@ -61,7 +61,7 @@ def show_run(*, run: str, chain: Path | None, as_json: bool) -> None:
 
     RUN is its id, the beginning of it, or a file: then it is the run that made the file.
     """
-    chain_dir = find_chain(chain)
+    chain_dir = find_chain(chain, run)
     found = run_named(chain_dir, run)
     summary, hidden, tasks = isolated(_shown, chain_dir, found, None if as_json else _SHOWN)
     if as_json:

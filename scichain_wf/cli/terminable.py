@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import sys
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
-_AGAIN_S: Final = 0.01
+_AGAIN_S: Final = 0.05
 
 
 @contextmanager
@@ -33,6 +34,11 @@ def terminable() -> Iterator[None]:
 
 def _once_more(dropped: UnraisableHookArgs) -> None:
     if dropped.exc_type is KeyboardInterrupt:
-        threading.Timer(_AGAIN_S, _thread.interrupt_main).start()  # when the finalizer is left
+        _thread.start_new_thread(_later, ())  # not `threading`'s, whose start waits and would be what is interrupted
     else:
         sys.__unraisablehook__(dropped)
+
+
+def _later() -> None:
+    time.sleep(_AGAIN_S)  # until the finalizer is left
+    os.kill(os.getpid(), signal.SIGTERM)  # a real one, which ends waiting, too

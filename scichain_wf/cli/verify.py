@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from scichain_wf import errors, limits
-from scichain_wf.cli.locate import chain_option, find_chain, is_chain, json_option
+from scichain_wf.cli.locate import chain_option, find_chain, is_chain, is_path, json_option
 from scichain_wf.cli.output import escaped, say, say_fields, say_json
-from scichain_wf.cli.reading import is_path, run_named
+from scichain_wf.cli.reading import run_named
 from scichain_wf.config import load
 from scichain_wf.errors import DecodeError, UsageError
 from scichain_wf.filehash import read_regular
@@ -181,8 +181,7 @@ def _target(target: str, chain: Path | None, trust_root: str | None, checkpoint:
     if is_chain(path):
         return _whole(path, trust_root, checkpoint)
     if is_path(target):
-        chain_dir = find_chain(chain, None if chain else _start(path))
-        return verify_artifact(chain_dir, path, trust_root=trust_root, checkpoint=checkpoint)
+        return verify_artifact(find_chain(chain, target), path, trust_root=trust_root, checkpoint=checkpoint)
     chain_dir = find_chain(chain)
     try:
         run = run_named(chain_dir, target)
@@ -190,13 +189,6 @@ def _target(target: str, chain: Path | None, trust_root: str | None, checkpoint:
         raise UsageError(f"{target} is neither a file nor a run: {error}") from None
     with Meter() as meter:
         return verify_files(chain_dir, run=run, trust_root=trust_root, checkpoint=checkpoint, progress=meter)
-
-
-def _start(path: Path) -> Path:
-    """Where to look for the chain of a file: beside it or above, else from here."""
-    here = Path.cwd()
-    absolute = (here / path).parent
-    return absolute if absolute.is_dir() and here not in absolute.parents and absolute != here else here
 
 
 def _by_receipt(targets: tuple[str, ...], receipt: Path, trust_root: str | None) -> list[Result]:

@@ -208,7 +208,7 @@ class Service:
         self._lines.end()
         raise UsageError(
             f"{self._chain_dir} and {self._serves.path} are copies of one chain, and a run records on the latter: "
-            "records would end up there. Wait for its end, or choose another --chain"
+            "records would end up there. Wait for its end, or choose another directory for the chain"
         )
 
     def _catch_up(self) -> None:

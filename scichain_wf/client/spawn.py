@@ -51,7 +51,7 @@ def _opened_log(chain_dir: Path) -> IO[bytes]:
         return path.open("ab")
     except OSError as error:
         raise LedgerError(
-            f"{chain_dir}: cannot be used for a chain: {error.strerror}; choose another --chain"
+            f"{chain_dir}: cannot be used for a chain: {error.strerror}; choose another directory"
         ) from None
 
 

@@ -6,6 +6,7 @@ where the storage node reused the pages meanwhile.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -29,6 +30,7 @@ from scichain_wf.model.link import Link
 T = TypeVar("T")
 _CHUNK: Final = 64
 """Links read at once, and committed at once."""
+_TAKEN: Final = "{} exists already; name a directory that does not"
 
 
 def snapshot(chain_dir: Path, target: Path) -> tuple[FsckReport, int]:
@@ -80,7 +82,7 @@ def _copied(chain_dir: Path, target: Path, signed: Checkpoint | None) -> tuple[F
     """See `rebuild`; with a checkpoint up to that, and how many links are left out."""
     layout = ChainLayout(chain_dir)
     if os.path.lexists(target):
-        raise UsageError(f"{target} exists already; name a directory that does not")
+        raise UsageError(_TAKEN.format(target))
     source = layout.live_ledger()
     with ExitStack() as undo:
         try:
@@ -101,6 +103,8 @@ def _copied(chain_dir: Path, target: Path, signed: Checkpoint | None) -> tuple[F
             new.root.rename(target)
             files.sync(target.parent)
         except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and os.path.lexists(target):  # another copy was faster
+                raise UsageError(_TAKEN.format(target)) from None
             raise files.os_failure(error, target, "copying the chain") from None
         undo.pop_all()
     return replace(report, directory=target / "ledger" / source.name), left_out

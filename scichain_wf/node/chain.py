@@ -59,12 +59,12 @@ def prepare(layout: ChainLayout) -> None:
             _check_ours(root)
         layout.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise LedgerError(f"{root}: cannot be used for a chain: {error.strerror}; choose another --chain") from None
+        raise LedgerError(f"{root}: cannot be used for a chain: {error.strerror}; choose another directory") from None
 
 
 def _check_ours(root: Path) -> None:
     if not root.is_dir():
-        raise LedgerError(f"{root} is not a directory; choose another --chain")
+        raise LedgerError(f"{root} is not a directory; choose another place for the chain")
     foreign = sorted(entry.name for entry in root.iterdir() if entry.name not in _OURS and entry.name[0] != ".")
     if foreign and not (root / "trust-root").exists():
         raise LedgerError(

@@ -88,7 +88,7 @@ class Writer:
             if isinstance(error, OSError) and error.errno in _NO_LINKS:
                 raise LedgerError(
                     f"{layout.writers}: this file system makes no hard links ({error.strerror}), and they are what "
-                    "keeps two storage nodes apart; choose another --chain"
+                    "keeps two storage nodes apart; choose another directory for the chain"
                 ) from None
             raise
         finally:
@@ -309,7 +309,7 @@ class _Earlier:
             kind = LedgerInUse if self._alive.who is not None and self._alive.who.is_near(self._here) else LedgerError
             raise kind(
                 f"{self._layout.root} is in use: its storage node is {self._alive}; wait for that run to end, or "
-                "choose another --chain"
+                "choose another directory for the chain"
             )
 
     def pause(self, waiting: Callable[[str], None]) -> None:

@@ -146,7 +146,7 @@ def test_a_file_system_without_hard_links_is_refused(tmp_path: Path, code: str) 
     trace = ("strace", "-qq", "-f", "-o", os.devnull, "-e", "trace=link,linkat", "-e", inject)
     error = str(refused(Claimant(tmp_path / "chain", LONG_S, *trace), "go")["error"])
     assert "this file system makes no hard links" in error
-    assert "choose another --chain" in error
+    assert "choose another directory for the chain" in error
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:

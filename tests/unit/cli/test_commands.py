@@ -11,6 +11,7 @@ import pytest
 
 from scichain_wf import __version__
 from scichain_wf.cli.reading import when
+from scichain_wf.ledger import fsck
 from tests.chains import DiskChain, small_chain
 from tests.unit.cli.kit import Say
 
@@ -27,6 +28,21 @@ def test_chain_is_found_from_a_directory_below(chain: DiskChain, say: Say, monke
     monkeypatch.chdir("out")
     assert say("verify").code == 0
     assert say("verify", "3.txt").code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["verify"], ["receipt"], ["lineage"], ["runs", "show"], ["audit"], ["diff", "../project/out/1.txt"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_the_chain_of_a_file_is_found_beside_it_from_anywhere(
+    arguments: list[str], chain: DiskChain, say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    said = say(*arguments, "../project/out/3.txt")
+    assert (said.code, said.err) == (0, "")
+    assert say(*arguments, "../nowhere/3.txt").code == 2
 
 
 def test_changed_file_is_named_with_both_digests_and_the_task_that_made_it(chain: DiskChain, say: Say) -> None:
@@ -180,6 +196,24 @@ def test_snapshot_into_a_place_that_cannot_be_made_says_so(chain: DiskChain, say
     said = say("ledger", "snapshot", "file/below")
     assert said.code == 3
     assert "file/below" in said.err
+
+
+def test_of_two_snapshots_to_one_place_the_slower_says_that_it_is_taken(
+    chain: DiskChain, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fsck.fsck
+
+    def overtaken(root: Path) -> object:
+        report = real(root)
+        Path("copy").mkdir()
+        Path("copy/theirs").write_text("x")
+        return report
+
+    monkeypatch.setattr("scichain_wf.ledger.copying.fsck", overtaken)
+    said = say("ledger", "snapshot", "copy")
+    assert (said.code, said.err) == (2, "scichain-wf: copy exists already; name a directory that does not\n")
+    assert [path.name for path in Path.cwd().iterdir() if "copy" in path.name] == ["copy"]
+    assert [path.name for path in Path("copy").iterdir()] == ["theirs"]
 
 
 @pytest.mark.parametrize("arguments", [["verify"], ["runs", "list"], ["ledger", "show"], ["receipt", "x"]])

@@ -11,7 +11,8 @@ import pytest
 
 from scichain_wf.cli.terminable import terminable
 
-WAIT_S = 10.0
+WAIT_S = 600.0
+"""Longer than a test may take."""
 
 
 class Interrupted:
