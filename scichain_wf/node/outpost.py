@@ -81,10 +81,12 @@ class Outpost:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._told)
-        meeting, ticket = self._meet()
-        if ticket is not None:
-            shm.try_out(chain_of(ticket))
-        while meeting is not None and ticket is not None:
+        met = self._meet()
+        if met is None:
+            return EXIT_OK
+        shm.try_out(chain_of(met[1]))
+        while True:
+            meeting, ticket = met
             code = self._one(meeting, ticket)
             if self._ending:
                 return self._ended(code, ticket)
@@ -94,8 +96,9 @@ class Outpost:
                 return code
             if code != EXIT_OK:
                 self._failed(code)
-            meeting, ticket = self._meet(first=False)
-        return EXIT_OK
+            met = self._meet(first=False)
+            if met is None:
+                return self._ended(EXIT_OK, ticket)
 
     def _told(self, *_: object) -> None:
         child, now_s = self._child, time.monotonic()
@@ -106,14 +109,14 @@ class Outpost:
             child.kill() if self._ending else child.terminate()
         self._ending = True
 
-    def _meet(self, *, first: bool = True) -> tuple[Rendezvous | None, dict[str, object] | None]:
-        """Wait for a storage node that our token is for; nothing if told to end meanwhile."""
+    def _meet(self, *, first: bool = True) -> tuple[Rendezvous, dict[str, object]] | None:
+        """Wait for a storage node that our token is for; None if told to end meanwhile."""
         plan, waits = self._plan, False
         deadline = time.monotonic() + plan.wait_s if first else None
         while not self._ending:
             meeting = Rendezvous.read(plan.layout)
             ticket = ticket_for(plan.token, plan.slot, meeting) if meeting is not None else None
-            if ticket is not None:
+            if meeting is not None and ticket is not None:
                 return meeting, ticket
             why = "no storage node runs on it" if meeting is None else f"{plan.token} is for an earlier storage node"
             if deadline is not None and time.monotonic() > deadline:
@@ -122,7 +125,7 @@ class Outpost:
                 self._say(f"waiting: {why}")
             waits = True
             time.sleep(limits.RENDEZVOUS_POLL_S)
-        return None, None
+        return None
 
     def _one(self, meeting: Rendezvous, ticket: dict[str, object]) -> int:
         """One agent from its start to its end; returns its exit code."""

@@ -144,6 +144,24 @@ def test_an_agent_waits_for_the_next_storage_node_and_joins_it(chain: Path) -> N
     assert_committed_once(chain, records)
 
 
+def test_an_agent_that_is_told_to_end_while_it_waits_for_a_storage_node_leaves_nothing_behind(
+    chain: Path, tmp_path: Path
+) -> None:
+    tails = tmp_path / "tails"
+    tails.mkdir()
+    with started("storage", "--chain", chain, "--slots", "1") as storage:
+        read_until(storage, "tokens")
+        with started("node", "--chain", chain, "--slot", "1", "--tail-dir", tails) as agent:
+            read_until(agent, "joined")
+            assert list(tails.iterdir())
+            storage.terminate()
+            read_until(agent, "waiting: no storage node")
+            assert storage.wait(WAIT_S) == 0
+    assert agent.returncode == 0
+    assert list(tails.iterdir()) == []
+    assert not outbox(chain, 1).parent.exists()
+
+
 def test_a_node_ends_with_3_and_says_where_records_wait_if_they_cannot_be_committed(chain: Path) -> None:
     """Spec: LOSS-1."""
     with started("storage", "--chain", chain, "--slots", "1") as storage:
