@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.workflows import Project, closing, environment
+from tests.e2e.workflows import Project, closing, run_program
 
 pytest.importorskip("parsl", reason="Parsl is not installed: pip install 'scichain-wf[parsl]'")
 PROGRAM = Path(__file__).with_name("parsl_program.py")
@@ -22,18 +21,7 @@ TIMEOUT_S = 120
 def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The program, in a directory of its own."""
     directory.mkdir(parents=True, exist_ok=True)
-    # HTEX finds its worker pool's script on PATH.
-    path = f"{Path(sys.executable).parent}:{environment()['PATH']}"
-    return subprocess.run(
-        [sys.executable, str(PROGRAM), *arguments],
-        cwd=directory,
-        env=environment() | {"PATH": path},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    return run_program(PROGRAM, directory, *arguments, timeout_s=TIMEOUT_S)
 
 
 def sha256(path: Path) -> str:

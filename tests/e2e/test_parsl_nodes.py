@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.workflows import Project, environment
+from tests.e2e.workflows import Project, run_program
 from tests.integration.service_kit import wait_until
 
 pytest.importorskip("parsl", reason="Parsl is not installed: pip install 'scichain-wf[parsl]'")
@@ -22,16 +20,7 @@ TIMEOUT_S = 150
 
 def play(directory: Path, *scenes: str) -> tuple[dict[str, Any], str]:
     """What scenes of the program came to, and its standard error."""
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), *scenes],
-        cwd=directory,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    done = run_program(PROGRAM, directory, *scenes, timeout_s=TIMEOUT_S)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found, done.stderr

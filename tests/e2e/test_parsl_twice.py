@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.workflows import Project, environment
+from tests.e2e.workflows import Project, run_program
 
 pytest.importorskip("parsl", reason="Parsl is not installed: pip install 'scichain-wf[parsl]'")
 pytest.importorskip("sqlalchemy", reason="Parsl's monitoring needs it: pip install 'parsl[monitoring]'")
@@ -26,17 +24,7 @@ FIVE = f"sha256:{hashlib.sha256(b'5').hexdigest()}"
 def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, Any], list[dict[str, Any]]]:
     """Both runs: their directory, what the program printed, what was recorded."""
     here = tmp_path_factory.mktemp("twice")
-    path = f"{Path(sys.executable).parent}:{environment()['PATH']}"  # HTEX finds its worker pool's script there
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM)],
-        cwd=here,
-        env=environment() | {"PATH": path},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    done = run_program(PROGRAM, here, timeout_s=TIMEOUT_S)
     assert done.returncode == 0, done.stderr
     project = Project(here, "")
     return project, json.loads(done.stdout), project.runs()

@@ -101,6 +101,20 @@ def environment() -> dict[str, str]:
     return kept | {"NO_COLOR": "1", "PYTHONIOENCODING": "utf-8", "PATH": beside}
 
 
+def run_program(program: Path, directory: Path, *arguments: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
+    """Run a Python program of the tests in a directory; workers that it starts find this environment's scripts."""
+    return subprocess.run(
+        [sys.executable, str(program), *arguments],
+        cwd=directory,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=timeout_s,
+        check=False,
+    )
+
+
 def closing(result: subprocess.CompletedProcess[str]) -> re.Match[str]:
     """The closing line of a run; there is exactly one."""
     lines = CLOSING.findall(result.stderr)
