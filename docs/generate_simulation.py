@@ -66,9 +66,10 @@ DIFFICULTY: Final = """
 The rule of [decision 4](../adr/0004-adaptive-difficulty.md), mining at most a tenth of the time between two blocks of
 a node. Loads are over all nodes; tasks read nothing. A run has 72 to 300 tasks and is measured from its middle on,
 when the first retarget is past. A cell is the median from submission to durable (some 50 ms of it the time in which a
-draft waits for company), then mining's share of the time between two blocks of one node. In a race a peer searches
-for several blocks as if each search had a core of its own: under load, a race's true cost is higher. A share above
-100% is a node that never stops mining: it is counted when a search ends.
+draft waits for company), then mining's share of the time between two blocks of one node. These tables are older than
+[decision 10](../adr/0010-what-trickles-in-shares-a-block.md), since which a draft of a node that makes several in 0.2 s
+waits longer. In a race a peer searches for several blocks as if each search had a core of its own: under load, a
+race's true cost is higher. A share above 100% is a node that never stops mining: it is counted when a search ends.
 """
 HASHES: Final = """
 Hashes for each block, all nodes together, at 200 tasks/s:

@@ -91,7 +91,7 @@ def reason_of(error: BaseException) -> str:
     """What `error` says; its class if it says nothing, or cannot."""
     try:
         return str(error) or type(error).__name__
-    except Exception:  # noqa: BLE001 - a foreign exception's own text may fail
+    except (Exception, SystemExit):  # noqa: BLE001 - a foreign exception's own text may fail
         return type(error).__name__
 
 

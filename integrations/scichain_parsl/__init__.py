@@ -20,6 +20,7 @@ recording changes a result, unless `strict` asks for it.
 - `shim`: what that function does on a worker: look at inputs, run, look at outputs, record.
 - `arguments`: which files and values a call has.
 - `memoizer`: what the main process sees of each try: gives it its context, records what never reaches a worker.
+- `memos`: whose result a memo hit returns.
 - `configuration`: `scichain_config`.
 - `versions`: which Parsl this was tested with.
 - `nodes`: `NodeExecutor`: an executor without ZeroMQ whose nodes keep the chain; `AgentLauncher` for others.

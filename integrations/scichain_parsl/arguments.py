@@ -6,10 +6,12 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from scichain_wf import limits
+
 CONTEXT: Final = "_scichain"
-"""The keyword in which a try gets its `Context`; where no run is recorded it holds the app's kind, a text."""
+"""The keyword in which a try gets its `Context`; where no run is recorded it holds what the app is, a text."""
 Context = tuple[str, bool, bytes, bytes]
-"""The app's kind, whether the run is strict, what all tries of the run are told, and what this one is: pickled.
+"""What the app is, whether the run is strict, what all tries of the run are told, and what this one is: pickled.
 
 Parsl's serialiser takes as long for one object of a call as this takes for everything, and holds a lock meanwhile."""
 NOT_BEGUN: Final = "_scichain_not_begun"
@@ -26,24 +28,30 @@ def key_of(name: str, task_id: int) -> str:
     return task_key(name, {"id": str(task_id)})
 
 
-def kind_of(kwargs: Mapping[str, Any]) -> str | None:
-    """`python`, `bash` or `join` where a call is of a traced app, else None."""
+def app_of(kwargs: Mapping[str, Any]) -> str:
+    """What a traced app is: `python`, `bash` or `join`, a colon, and the digest of its code in hex; else empty."""
     context = kwargs.get(CONTEXT)
-    return str(context[0]) if isinstance(context, tuple) else context
+    return str(context[0] if isinstance(context, tuple) else context or "")
+
+
+def kind_of(kwargs: Mapping[str, Any]) -> str:
+    """`python`, `bash` or `join` where a call is of a traced app, else empty."""
+    return app_of(kwargs).partition(":")[0]
 
 
 def reads(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """(role, file) of every `File` among the arguments of a call, lists and mappings included."""
+    seen: set[int] = set()
     for index, value in enumerate(args):
-        yield from _files(f"args[{index}]", value, _DEPTH_MAX)
+        yield from _files(f"args[{index}]", value, _DEPTH_MAX, seen)
     for name, value in kwargs.items():
         if name not in _RESERVED:
-            yield from _files(name, value, _DEPTH_MAX)
+            yield from _files(name, value, _DEPTH_MAX, seen)
 
 
 def writes(kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """(role, file or path) of what a call declares to write."""
-    yield from _files("outputs", list(kwargs.get("outputs") or ()), _DEPTH_MAX)
+    yield from _files("outputs", list(kwargs.get("outputs") or ()), _DEPTH_MAX, set())
     for name in ("stdout", "stderr"):
         spec = kwargs.get(name)
         path = spec[0] if isinstance(spec, tuple) and spec else spec
@@ -60,13 +68,18 @@ def values(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[s
 
 def free(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, object]:
     """What else the result depends on, for the record."""
-    shown: dict[str, object] = {} if not args else {"args": [_shown(value) for value in args]}
-    shown.update((name, _shown(value)) for name, value in kwargs.items() if name not in _RESERVED | {"inputs"})
+    seen: set[int] = set()
+    shown: dict[str, object] = {} if not args else {"args": [_shown(value, seen) for value in args]}
+    shown.update((name, _shown(value, seen)) for name, value in kwargs.items() if name not in _RESERVED | {"inputs"})
     return shown
 
 
 def path_of(file: Any) -> str:
-    """Where a `File`, or a path given for one, is on this host."""
+    """Where a `File`, or a path given for one, is on this host.
+
+    Raises:
+        ValueError: nowhere: Parsl did not stage it.
+    """
     return str(file.filepath) if _is_file(file) else str(file)
 
 
@@ -98,23 +111,30 @@ def value_digest(value: Any) -> tuple[bytes, int] | None:
     return (hashlib.sha256(data).digest(), len(data)) if len(data) <= _VALUE_BYTES_MAX else None
 
 
-def _files(role: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+def _files(role: str, value: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """`seen`: ids of what was gone through, since values may hold themselves."""
     if _is_file(value):
         yield role, value
-    elif depth and isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from _files(f"{role}[{index}]", item, depth - 1)
-    elif depth and isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _files(f"{role}[{name}]", item, depth - 1)
+    elif depth and isinstance(value, list | tuple | Mapping) and id(value) not in seen:
+        seen.add(id(value))
+        for name, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _files(f"{role}[{_name(name)}]", item, depth - 1, seen)
 
 
-def _shown(value: Any) -> object:
+def _shown(value: Any, seen: set[int]) -> object:
     if _is_file(value):
         return str(value.url)
-    if isinstance(value, list | tuple):
-        return [_shown(item) for item in value]
+    if isinstance(value, list | tuple) and id(value) not in seen:
+        seen.add(id(value))
+        return [_shown(item, seen) for item in value[: limits.FREE_VALUES_MAX + 1]]
     return value
+
+
+def _name(key: object) -> str:
+    try:
+        return str(key)
+    except Exception:  # noqa: BLE001 - the user's own class
+        return type(key).__name__
 
 
 def _is_file(value: Any) -> bool:

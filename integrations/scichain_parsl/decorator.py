@@ -35,10 +35,11 @@ def traced(app: App) -> App:
     if CONTEXT in app.kwargs:
         return app  # traced already
     kind = "bash" if is_bash else "join" if getattr(app, "join", False) else "python"
-    about = {"name": app.__name__, "kind": kind, "code": _code_digest(app.func)}
+    code = _code_digest(app.func)
+    about = {"name": app.__name__, "kind": kind, "code": code}
     setattr(app, place, wrapped(getattr(app, place), about))
     # Every call has the keyword from the start; `memoizer` gives it a value, and it is no part of a memo key.
-    app.kwargs[CONTEXT] = kind
+    app.kwargs[CONTEXT] = f"{kind}:{code.hex() if code else ''}"
     app.ignore_for_cache = [*(app.ignore_for_cache or ()), CONTEXT]
     return app
 

@@ -8,6 +8,7 @@ the run cannot begin and is strict.
 
 from __future__ import annotations
 
+import logging
 import pickle
 import sys
 import threading
@@ -22,18 +23,25 @@ from parsl.dataflow.errors import DependencyError
 from parsl.dataflow.futures import AppFuture
 from parsl.dataflow.memoization import BasicMemoizer, Memoizer
 from parsl.dataflow.states import States
+from parsl.executors.errors import BadStateException
+from parsl.utils import get_all_checkpoints
 from parsl.version import VERSION
 
 from scichain_parsl import arguments, shim
+from scichain_parsl.memos import Made, Makers
 from scichain_wf.client.service import Others
 from scichain_wf.config import CHAIN_NAME, load_config
+from scichain_wf.errors import reason_of
 from scichain_wf.hooks.closing import not_recorded_line
 from scichain_wf.hooks.digests import Hashing
 from scichain_wf.hooks.records import Engine, TaskFacts, task_body
 from scichain_wf.hooks.redaction import Redaction
 from scichain_wf.hooks.session import RunPlan, RunSession
-from scichain_wf.model.bodies import Kind, TaskStatus
+from scichain_wf.model.bodies import ArtifactState, Kind, TaskStatus
+from scichain_wf.model.canonical import JsonObject
 from scichain_wf.model.uri import value_uri
+
+logger = logging.getLogger("parsl.scichain.memoizer")
 
 
 class Keeper(Protocol):
@@ -56,6 +64,7 @@ class ProvenanceMemoizer(Memoizer):
         chain: directory of the chain; default: configured, or `.scichain` in the current directory.
         nodes: agents of the embedded service; default: configured, or one.
         strict: fail rather than run what cannot be recorded; default: configured.
+        same_code: run a task again whose known result was made by other code: Parsl's key knows names only.
         keepers: start agents on other hosts.
     """
 
@@ -66,9 +75,10 @@ class ProvenanceMemoizer(Memoizer):
         chain: str | None = None,
         nodes: int | None = None,
         strict: bool | None = None,
+        same_code: bool = False,
         keepers: Sequence[Keeper] = (),
     ) -> None:
-        self._keepers = keepers
+        self._keepers, self._same_code = keepers, same_code
         self._inner = inner or BasicMemoizer()
         self._flags = {"chain": chain, "nodes": nodes, "strict": strict}
         self._session: RunSession | None = None
@@ -79,6 +89,7 @@ class ProvenanceMemoizer(Memoizer):
         self._planned: dict[int, str] = {}
         """Name of the app by task id: Parsl forgets a task once it is done."""
         self._finished = self._failed = 0
+        self._makers = Makers((), None)
 
     # --- Parsl's interface --------------------------------------------------------------------------
     def start(self, *, run_dir: str, config_run_dir: str) -> None:
@@ -88,6 +99,10 @@ class ProvenanceMemoizer(Memoizer):
             ScichainError: it cannot be recorded, and is strict.
         """
         self._inner.start(run_dir=run_dir, config_run_dir=config_run_dir)
+        self._planned, self._finished, self._failed = {}, 0, 0
+        keeps = getattr(self._inner, "checkpoint_mode", None) is not None
+        taken = getattr(self._inner, "checkpoint_files", None) or get_all_checkpoints(config_run_dir)
+        self._makers = Makers(taken, Path(run_dir) / "checkpoint" if keeps else None)
         strict = bool(self._flags["strict"])
         try:
             here = Path.cwd()
@@ -114,7 +129,7 @@ class ProvenanceMemoizer(Memoizer):
             if strict:
                 self._inner.close()
                 raise
-            _say(not_recorded_line(str(error) or type(error).__name__))
+            _say(not_recorded_line(reason_of(error)))
             return
         for keeper in self._keepers:
             keeper.record(plan.chain_dir, _agents_min(config.nodes, self._keepers))
@@ -136,15 +151,17 @@ class ProvenanceMemoizer(Memoizer):
         if arguments.CONTEXT not in kwargs or self._session is None:
             plain: Future[Any] | None = self._inner.check_memo(task)
             return plain
-        kwargs[arguments.CONTEXT] = arguments.kind_of(kwargs)  # without what the last try was told
+        kwargs[arguments.CONTEXT] = arguments.app_of(kwargs)  # without what the last try was told
         known: Future[Any] | None = self._inner.check_memo(task)
+        if known is not None and self._same_code and self._is_stale(task):
+            known = None
         try:
             with self._lock:
                 self._planned[task["id"]] = task["func_name"]
-            if known is not None:
-                self._record_here(task, TaskStatus.CACHED, None, known.result())
-            else:
+            if known is None:
                 kwargs[arguments.CONTEXT] = self._context(task, self._session.recorder.run.hex())
+            elif known.exception() is None:  # else it is a try that failed, see `tried`
+                self._record_here(task, TaskStatus.CACHED, None, known.result())
         except Exception as error:  # noqa: BLE001 - HOOK-1
             self._problem(task, error)
         return known
@@ -153,7 +170,12 @@ class ProvenanceMemoizer(Memoizer):
         """A task ended well."""
         with self._lock:
             self._finished += task["id"] in self._planned
-        self._inner.update_memo_result(task, r)
+        try:
+            self._keep_maker(task)
+            self._inner.update_memo_result(task, r)
+        except Exception as error:  # its result shall not hang on a checkpoint that cannot be written
+            logger.exception("Task %d (%s) is not checkpointed", task["id"], task["func_name"])
+            self._problem(task, error)
 
     def update_memo_exception(self, task: Any, e: BaseException) -> None:
         """A task failed for good."""
@@ -161,7 +183,11 @@ class ProvenanceMemoizer(Memoizer):
             if arguments.CONTEXT in task["kwargs"]:
                 self._planned[task["id"]] = task["func_name"]
                 self._failed += 1
-        self._inner.update_memo_exception(task, e)
+        try:
+            self._inner.update_memo_exception(task, e)
+        except Exception as error:  # as above
+            logger.exception("Task %d (%s) is not memoized", task["id"], task["func_name"])
+            self._problem(task, error)
 
     def close(self) -> None:
         """End the run: wait until everything is committed, and say what was recorded."""
@@ -186,13 +212,30 @@ class ProvenanceMemoizer(Memoizer):
         if self._session is None or arguments.CONTEXT not in task["kwargs"]:
             return
         try:
-            unseen = isinstance(error, DependencyError) or hasattr(error, arguments.NOT_BEGUN)
+            # In a bad state are executors without workers.
+            unseen = isinstance(error, DependencyError | BadStateException) or arguments.NOT_BEGUN in vars(error)
             if unseen or task["status"] == States.pending:
                 self._record_here(task, TaskStatus.FAILED, error)
         except Exception as trouble:  # noqa: BLE001 - HOOK-1
             self._problem(task, trouble)
 
     # --- records ------------------------------------------------------------------------------------
+    def _keep_maker(self, task: Any) -> None:
+        memo, session, app = task.get("hashsum"), self._session, arguments.app_of(task["kwargs"])
+        if not memo or session is None or not app:
+            return
+        made = self._makers.of(memo) if task["from_memo"] else None
+        if made is None:
+            key = arguments.key_of(task["func_name"], task["id"])
+            uri = value_uri(session.recorder.run.hex(), key, task["try_id"] + 1)
+            made = Made(uri, app.partition(":")[2], key)
+        self._makers.keep(memo, made)
+
+    def _is_stale(self, task: Any) -> bool:
+        """Whether the result that is known was made by other code than would run now."""
+        made, code = self._makers.of(task.get("hashsum")), arguments.app_of(task["kwargs"]).partition(":")[2]
+        return made is not None and made.code != code
+
     def _context(self, task: Any, run: str) -> arguments.Context:
         origins: dict[str, str] = {}
         returned: list[tuple[Any, str, str]] = []
@@ -200,7 +243,7 @@ class ProvenanceMemoizer(Memoizer):
             if isinstance(future, DataFuture):
                 maker = self._planned.get(future.tid)
                 if maker is not None:
-                    origins[future.filepath] = arguments.key_of(maker, future.tid)
+                    origins[str(future.file_obj.url)] = arguments.key_of(maker, future.tid)
             elif isinstance(future, AppFuture) and arguments.kind_of(future.task_record["kwargs"]) == "python":
                 key = arguments.key_of(future.task_record["func_name"], future.tid)
                 uri = value_uri(run, key, future.task_record["try_id"] + 1)
@@ -212,7 +255,7 @@ class ProvenanceMemoizer(Memoizer):
             "origins": origins,
             "values": _matched(returned, arguments.values(tuple(task["args"]), task["kwargs"])),
         }
-        return str(arguments.kind_of(task["kwargs"])), self._strict, self._told, pickle.dumps(own)
+        return arguments.app_of(task["kwargs"]), self._strict, self._told, pickle.dumps(own)
 
     def _record_here(self, task: Any, status: TaskStatus, error: BaseException | None, result: Any = None) -> None:
         """A try that no worker ran."""
@@ -224,12 +267,16 @@ class ProvenanceMemoizer(Memoizer):
         facts.status = status
         facts.params = arguments.free(tuple(task["args"]), task["kwargs"])
         if error is not None:
-            facts.error_class, facts.error_message = type(error).__name__, str(error)
+            shim.note_error(facts, error)
         else:  # a memo hit: what it stands for is there
+            kind, _, code = arguments.app_of(task["kwargs"]).partition(":")
+            facts.code_kind, facts.code_digest = kind, bytes.fromhex(code) or None
+            made = self._makers.of(task.get("hashsum"))
+            if made is not None:
+                facts.inputs = [_memo(made, result if kind == "python" else None)]
             for role, file in arguments.writes(task["kwargs"]):
-                uri = arguments.remote_uri(file)
-                found = session.artifacts.look(arguments.path_of(file), role, uri=uri)
-                facts.outputs += [] if found is None else [found.value]
+                found = shim.looked(session.artifacts, role, file)
+                facts.outputs += [] if found is None else [found]
             if arguments.kind_of(task["kwargs"]) == "python":
                 uri = value_uri(session.recorder.run.hex(), facts.task, facts.attempt)
                 value = shim.value_record(uri, "result", result)
@@ -240,7 +287,14 @@ class ProvenanceMemoizer(Memoizer):
     def _problem(self, task: Any, error: Exception) -> None:
         session = self._session
         if session is not None:
-            session.recorder.problem(f"task {task['id']} ({task['func_name']}): {str(error) or type(error).__name__}")
+            session.recorder.problem(f"task {task['id']} ({task['func_name']}): {reason_of(error)}")
+
+
+def _memo(made: Made, result: Any) -> JsonObject:
+    """What a memo hit takes, as an input; `result`: None where it is no artifact."""
+    unhashed: JsonObject = {"uri": made.uri, "role": "memo", "state": ArtifactState.UNHASHED.value}
+    found = shim.value_record(made.uri, "memo", result) or unhashed
+    return found if made.task is None else found | {"origin": f"task:{made.task}"}
 
 
 def _others(keepers: Sequence[Keeper]) -> Others | None:

@@ -12,9 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
+
+from parsl.app.errors import AppTimeout, BashExitFailure, RemoteExceptionWrapper
 
 from scichain_parsl import arguments
 from scichain_parsl.arguments import Context
@@ -89,11 +92,16 @@ class Try:
     ) -> Try | None:
         """Look at the inputs and record the intent; None if it cannot be recorded, which has been said."""
         _, strict, _, own = context
+        attempt = None
         try:
             attempt = cls(context, about, kwargs)
             delivery = attempt._begin(args)
             if strict and not delivery.is_enough:
                 raise SubmissionError(attempt._recorder.trouble)
+        except AppTimeout as error:  # the walltime counts this, too
+            if attempt is not None:
+                attempt.ended(None, error)
+            raise
         except Exception as error:  # noqa: BLE001 - HOOK-1
             reason, task = reason_of(error), pickle.loads(own)["task"]  # noqa: S301 - as above
             if strict:
@@ -108,9 +116,9 @@ class Try:
         facts.params = arguments.free(args, self._kwargs)
         facts.executor = own["executor"]
         for role, file in arguments.reads(args, self._kwargs):
-            found = self._look(role, file)
+            found = looked(self._artifacts, role, file)
             if found is not None:
-                maker = origins.get(arguments.path_of(file))
+                maker = origins.get(str(file.url))
                 found["origin"] = "source" if maker is None else f"task:{maker}"
                 facts.inputs.append(found)
         by_role = dict(arguments.values(args, self._kwargs))
@@ -126,23 +134,16 @@ class Try:
 
     def ended(self, result: Any, error: BaseException | None) -> None:
         """Look at the outputs and record how it ended."""
-        facts, run = self._facts, self._run
+        facts = self._facts
         facts.ended_us = _now_us()
         delivery = Delivery.LOST
         try:
-            _note_fate(facts, error)
-            for role, file in arguments.writes(self._kwargs):
-                found = self._look(role, file)
-                if found is not None and (error is None or found["state"] != ArtifactState.ABSENT):
-                    facts.outputs.append(found)
-            if error is None and facts.code_kind == "python":
-                uri = value_uri(run.run, facts.task, facts.attempt)
-                value = value_record(uri, "result", result)
-                facts.outputs += [] if value is None else [value]
-            body = task_body(run.engine, facts, self._recorder.host, run.user, run.redaction)
-            delivery = self._recorder.emit(Kind.TASK, body, facts.task)
+            try:
+                delivery = self._end(result, error)
+            except AppTimeout:  # the task was in time; its timer strikes once
+                delivery = self._end(result, error)
         except Exception as trouble:  # noqa: BLE001 - HOOK-1
-            self._recorder.problem(f"{facts.task}: its end is not recorded: {str(trouble) or type(trouble).__name__}")
+            self._recorder.problem(f"{facts.task}: its end is not recorded: {reason_of(trouble)}")
         if not delivery.is_enough:
             what = "lost" if delivery is Delivery.LOST else "not committed"
             said = f"{facts.task}: its record was {what}: {self._recorder.trouble}"
@@ -150,9 +151,19 @@ class Try:
                 raise SubmissionError(said)
             _say(said)
 
-    def _look(self, role: str, file: Any) -> JsonObject | None:
-        found = self._artifacts.look(arguments.path_of(file), role, uri=arguments.remote_uri(file))
-        return None if found is None else found.value
+    def _end(self, result: Any, error: BaseException | None) -> Delivery:
+        facts, run = self._facts, self._run
+        _note_fate(facts, error)
+        facts.outputs = []
+        for role, file in arguments.writes(self._kwargs):
+            found = looked(self._artifacts, role, file)
+            if found is not None and (error is None or found["state"] != ArtifactState.ABSENT):
+                facts.outputs.append(found)
+        if error is None and facts.code_kind == "python":
+            value = value_record(value_uri(run.run, facts.task, facts.attempt), "result", result)
+            facts.outputs += [] if value is None else [value]
+        body = task_body(run.engine, facts, self._recorder.host, run.user, run.redaction)
+        return self._recorder.emit(Kind.TASK, body, facts.task)
 
     def _uri(self, file: Any) -> str | None:
         try:
@@ -191,6 +202,17 @@ def forget(told: bytes) -> None:
         _Runs.joined.pop(told, None)
 
 
+def looked(artifacts: Artifacts, role: str, file: Any) -> JsonObject | None:
+    """The record of a file as it is now; None if it cannot be named, which is a problem of its own."""
+    uri = arguments.remote_uri(file)
+    try:
+        path = arguments.path_of(file)
+    except ValueError:
+        return None if uri is None else {"uri": uri, "role": role, "state": ArtifactState.UNHASHED.value}
+    found = artifacts.look(path, role, uri=uri)
+    return None if found is None else found.value
+
+
 def value_record(uri: str, role: str, value: Any) -> JsonObject | None:
     """The record of a value that travels between tasks; None for None, which says nothing."""
     if value is None:
@@ -209,8 +231,6 @@ def value_record(uri: str, role: str, value: Any) -> JsonObject | None:
 
 def _wrapped_error(result: Any) -> BaseException | None:
     """The exception that Parsl carries back in place of a result."""
-    from parsl.app.errors import RemoteExceptionWrapper
-
     return result.e_value if isinstance(result, RemoteExceptionWrapper) else None
 
 
@@ -219,14 +239,19 @@ def _note_fate(facts: TaskFacts, error: BaseException | None) -> None:
         facts.exit_status = 0 if facts.code_kind == "bash" else None
         return
     facts.status = TaskStatus.INTERRUPTED if isinstance(error, KeyboardInterrupt | SystemExit) else TaskStatus.FAILED
-    facts.error_class = type(error).__name__
-    facts.error_message = str(error)
-    status: Final = getattr(error, "exitcode", None)
-    facts.exit_status = status if isinstance(status, int) else None
+    note_error(facts, error)
+    facts.exit_status = error.exitcode if isinstance(error, BashExitFailure) else None
+
+
+def note_error(facts: TaskFacts, error: BaseException) -> None:
+    """Its class, and what it says if it says something."""
+    facts.error_class, said = type(error).__name__, reason_of(error)
+    facts.error_message = said if said != facts.error_class else None
 
 
 def _say(line: str) -> None:
-    print(f"scichain: {shown(line)}", file=sys.stderr)  # noqa: T201 - a worker's own log
+    with suppress(ValueError, AttributeError, OSError):  # the task may have closed it
+        print(f"scichain: {shown(line)}", file=sys.stderr)  # noqa: T201 - a worker's own log
 
 
 def _now_us() -> int:

@@ -7,7 +7,7 @@ environment, or when chosen by name (`--executor scichain`). It defines no setti
 """
 
 import os
-import sys
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,7 @@ class Executor(LocalExecutor):
     def run_job(self, job: Any) -> None:
         """In the scheduler's thread: what only it may ask the DAG."""
         if self._scichain is not None:
+            _let_sigterm_in(self.workflow)
             self._scichain.announce(job)
         super().run_job(job)
 
@@ -72,10 +73,23 @@ class Executor(LocalExecutor):
             self._scichain.ended()
 
 
+def _let_sigterm_in(workflow: Any) -> None:
+    """Before the first job, when nobody holds it: let the scheduler's lock be taken twice by one thread.
+
+    Snakemake's handler of SIGTERM takes it, in the thread that may hold it: then Snakemake 9.27 waits for itself
+    for ever. We must not make that likelier, and `succeeded` and `failed` are called under that lock.
+    """
+    scheduler: Any = getattr(workflow, "scheduler", None)
+    if workflow.local_exec and isinstance(getattr(scheduler, "_lock", None), type(threading.Lock())):
+        scheduler._lock = threading.RLock()  # noqa: SLF001 - it is not otherwise to be reached
+
+
 if os.environ.get("SCICHAIN_RUN_ID"):
     try:
         from snakemake_executor_plugin_scichain.activation import replace_local
 
         replace_local()
     except Exception as error:  # noqa: BLE001 - a plugin that cannot be imported breaks every Snakemake run here
-        print(f"scichain: this process is not recorded: {error}", file=sys.stderr)  # noqa: T201
+        from snakemake_executor_plugin_scichain.saying import say
+
+        say(f"scichain: this process is not recorded: {error}")

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import types
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from snakemake_executor_plugin_scichain.saying import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,6 +44,8 @@ class Arming:
     """By task key: commands that Snakemake has formatted already."""
     listen: Callable[[Any], None] | None = None
     """Takes the log's manager, to hear of jobs before they run; if it fails, they are heard of later."""
+    end: Callable[[MainRun], None] | None = None
+    """Ends a run that another workflow of the same `SnakemakeApi` follows."""
 
 
 class _State:
@@ -124,7 +127,7 @@ def attach(executor: Any) -> JobRecording | None:
 
             raise WorkflowError(f"{line} (strict mode: nothing was run)") from None
         _State.refusal = line  # said again at the end: by then this one has scrolled away
-        print(line, file=sys.stderr)  # noqa: T201 - Snakemake's logger may be what is broken
+        say(line)
         return None
 
 
@@ -145,19 +148,20 @@ def _attach(workflow: Any) -> JobRecording | None:
         return None
     if mode == ExecMode.REMOTE:
         return _join(workflow, os.environ)
-    if _State.run is not None:  # a second executor of one run: `local` beside a cluster
+    if _State.run is not None and _State.run.is_of(workflow):  # a second executor: `local` beside a cluster
         return _State.run.recording
     by_name = getattr(getattr(workflow, "executor_plugin", None), "name", None) == "scichain"
     if len(workflow.dag) == 0 or (_State.arming is None and not by_name):
         return None
-    from scichain_wf.config import load
     from scichain_wf.hooks.join import CHAIN_VARIABLE, ROOT_VARIABLE, RUN_VARIABLE
     from snakemake_executor_plugin_scichain.run import MainRun
 
     here, arming = Path.cwd(), _State.arming or Arming()
-    loaded = load(here, flags=arming.flags, flag_prefix=arming.flag_prefix)
+    former, _State.run = _State.run, None
+    if former is not None and arming.end is not None:
+        arming.end(former)
+    loaded = _configured(here, arming)
     config = loaded.config
-    _State.strict = config.strict
     check_supported()
     run = MainRun.start(workflow, config, arming.launched_from or here, closes_itself=_State.arming is None)
     _State.run = run
@@ -172,10 +176,29 @@ def _attach(workflow: Any) -> JobRecording | None:
             ROOT_VARIABLE: run.session.naming.roots[0].handed_over(),
             **_settings_of_this_process(loaded),
         }
-        _State.environment.update((name, os.environ.get(name)) for name in variables)
+        for name in variables:
+            _State.environment.setdefault(name, os.environ.get(name))
         os.environ.update(variables)
         workflow.register_envvars(*variables)
     return run.recording
+
+
+def _configured(here: Path, arming: Arming) -> Loaded:
+    """The settings; whether `strict` is asked for is known from here on, even if something else in them is wrong.
+
+    Raises:
+        ConfigError: a setting is not as expected.
+    """
+    from scichain_wf.config import load, wants_strict
+    from scichain_wf.errors import ConfigError
+
+    try:
+        loaded = load(here, flags=arming.flags, flag_prefix=arming.flag_prefix)
+    except ConfigError:
+        _State.strict = wants_strict(here, flags=arming.flags)
+        raise
+    _State.strict = loaded.config.strict
+    return loaded
 
 
 def _settings_of_this_process(loaded: Loaded) -> dict[str, str]:
@@ -214,14 +237,13 @@ def _join(workflow: Any, environment: Mapping[str, str]) -> JobRecording | None:
     run, chain_dir = environment.get(RUN_VARIABLE), environment.get(CHAIN_VARIABLE)
     if not run or not chain_dir:
         return None
-    from scichain_wf.config import load_config
     from scichain_wf.hooks.digests import Hashing
     from scichain_wf.hooks.redaction import Redaction
     from snakemake_executor_plugin_scichain.recording import JobRecording, Setting
     from snakemake_executor_plugin_scichain.run import engine
 
     here = Path.cwd()
-    config = load_config(here)
+    config = _configured(here, Arming()).config
     root = environment.get(ROOT_VARIABLE, "")
     hashing = Hashing.configured(config)
     delivery = config.ack, config.burst_buffer

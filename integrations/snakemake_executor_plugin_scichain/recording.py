@@ -91,12 +91,14 @@ class JobRecording:
         at_end: to be called when scheduling is over.
         commands: by task key: what need not be formatted once more.
         recorded: keys of the tasks whose end was recorded.
+        is_strict: whether what cannot be recorded may not run.
     """
 
     def __init__(self, setting: Setting, dag: Any, submission: int | None = None) -> None:
         self.at_end: Callable[[], None] | None = None
         self.commands: Mapping[str, str] = {}
         self.recorded: set[str] = set()
+        self.is_strict = setting.strict
         self._setting, self._recorder, self._artifacts = setting, setting.recorder, setting.artifacts
         self._dag, self._submission = dag, submission
         self._known: dict[_Slot, _Known] = {}
@@ -307,6 +309,10 @@ class JobRecording:
             self._emit(attempt, status or (TaskStatus.OK if attempt.ran or job.is_norun else TaskStatus.CACHED))
         except Exception as error:  # noqa: BLE001 - HOOK-1
             self._trouble(job, "its end is not recorded", error)
+        except BaseException:  # Ctrl-C in between: then `interrupted` ends it
+            if attempt.facts.task not in self.recorded:
+                self._open[slot] = attempt
+            raise
 
     def _emit(self, attempt: _Attempt, status: TaskStatus) -> None:
         facts, setting = attempt.facts, self._setting

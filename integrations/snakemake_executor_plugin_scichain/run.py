@@ -14,6 +14,7 @@ from scichain_wf.hooks.redaction import Redaction
 from scichain_wf.hooks.session import RunPlan, RunSession
 from snakemake_executor_plugin_scichain.activation import disarm
 from snakemake_executor_plugin_scichain.recording import JobRecording, Setting
+from snakemake_executor_plugin_scichain.saying import say
 from snakemake_executor_plugin_scichain.tally import Tally
 
 
@@ -35,7 +36,7 @@ class MainRun:
     def __init__(self, session: RunSession, recording: JobRecording, workflow: Any, *, closes_itself: bool) -> None:
         self.session = session
         self.recording = recording
-        self._workflow = workflow
+        self._workflow, self._dag = workflow, workflow.dag
         if closes_itself:
             recording.at_end = self._close_without_logger
 
@@ -75,6 +76,10 @@ class MainRun:
         )
         return cls(session, JobRecording(setting, workflow.dag), workflow, closes_itself=closes_itself)
 
+    def is_of(self, workflow: Any) -> bool:
+        """Whether this run is of this workflow, in this execution of it."""
+        return workflow is self._workflow and workflow.dag is self._dag
+
     def finish(self, tally: Tally | None = None) -> list[str]:
         """End the run; returns the lines for the user.
 
@@ -113,4 +118,4 @@ class MainRun:
     def _close_without_logger(self) -> None:
         disarm()
         for line in self.finish():
-            print(line, file=sys.stderr)  # noqa: T201 - meant for the person at the terminal
+            say(line)

@@ -35,6 +35,12 @@ class Tally:
             if job in self._jobs:
                 self.commands.pop(self._jobs[job][1], None)
 
+    def clear(self) -> None:
+        """Another run begins."""
+        self.commands.clear()
+        self._jobs.clear()
+        self._ran.clear()
+
     def ran(self, workflow: Any) -> set[str]:
         """Task keys of the jobs that finished or failed and had something to record."""
         jobs = [self._jobs[job] for job in self._ran if job in self._jobs]

@@ -130,4 +130,6 @@ class LogHandler(LogHandlerBase):
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)  # noqa: T201 - Snakemake's logger is being set up or torn down
+    from snakemake_executor_plugin_scichain.saying import say  # when there is something to say, and not before
+
+    say(line)

@@ -8,12 +8,17 @@ from dataclasses import fields
 from functools import partial
 from logging.handlers import QueueHandler
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scichain_wf.config.settings import BY_NAME
+from scichain_wf.errors import SubmissionError
 from snakemake_executor_plugin_scichain.activation import Arming, disarm
 from snakemake_executor_plugin_scichain.activation import arm as arm_executor
+from snakemake_executor_plugin_scichain.saying import say
 from snakemake_executor_plugin_scichain.tally import Tally
+
+if TYPE_CHECKING:
+    from snakemake_executor_plugin_scichain.run import MainRun
 
 
 def arm(handler: Any) -> Tally:
@@ -28,8 +33,20 @@ def arm(handler: Any) -> Tally:
         if flags[name] is not None:
             flags[name] = BY_NAME[name].of_text(flags[name])
     tally = Tally()
-    arm_executor(Arming(flags, "--logger-scichain-", here, tally.commands, partial(_listen, handler)))
+    listen, end = partial(_listen, handler), partial(_end_former, handler.common_settings, tally)
+    arm_executor(Arming(flags, "--logger-scichain-", here, tally.commands, listen, end))
     return tally
+
+
+def _end_former(common: Any, tally: Tally, run: MainRun) -> None:
+    """End a run before the next workflow of the same `SnakemakeApi` begins.
+
+    Raises:
+        SubmissionError: strict, and not all of it is on the chain.
+    """
+    if not _end(common, tally, run) and run.recording.is_strict:
+        raise SubmissionError("what ran before in this process is not all on the chain")
+    tally.clear()
 
 
 def _listen(handler: Any, manager: Any) -> None:
@@ -49,20 +66,22 @@ def close(common: Any, tally: Tally) -> bool:
     run, refusal, strict = disarm()
     if run is None:
         if refusal is not None:
-            print(refusal, file=sys.stderr)  # noqa: T201
+            say(refusal)
         return refusal is None or not strict
+    return _end(common, tally, run) or not strict
+
+
+def _end(common: Any, tally: Tally, run: MainRun) -> bool:
+    """End a run and say what there is to say; whether all of it is on the chain."""
     try:
         lines = run.finish(tally)
     except KeyboardInterrupt:
-        print(  # noqa: T201
-            "scichain: left before everything was committed; the records wait, and the next recorded run takes them in",
-            file=sys.stderr,
-        )
+        say("scichain: left before everything was committed; the records wait, and the next recorded run takes them in")
         sys.exit(128 + signal.SIGINT)  # as a shell says it; nobody needs to see where we were
     if not (run.session.complete and _is_quiet(common)):
         for line in lines:
-            print(line, file=sys.stderr)  # noqa: T201 - Snakemake's logger is being torn down
-    return run.session.complete or not strict
+            say(line)
+    return run.session.complete
 
 
 def _is_quiet(common: Any) -> bool:

@@ -17,6 +17,7 @@ from scichain_wf.hooks.naming import Naming
 from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.ledger.store import ChainStore
 from snakemake_executor_plugin_scichain.jobs import remote_uri
+from snakemake_executor_plugin_scichain.saying import say
 
 _DEFAULT = "scichain-report.html"
 _NAMED = 20
@@ -69,4 +70,4 @@ def _unrecorded(chain_dir: Path, jobs: Sequence[Any]) -> Iterator[str]:
 
 
 def _say(line: str) -> None:
-    print(f"scichain: {shown(line)}", file=sys.stderr)  # noqa: T201 - meant for the person at the terminal
+    say(f"scichain: {shown(line)}")

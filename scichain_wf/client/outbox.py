@@ -3,7 +3,7 @@
 Each hook process appends to a file of its own in a directory on tmpfs that the agent made:
 
     /dev/shm/scichain-<uid>/<first 16 hex digits of the chain id>/slot-<n>/
-        bell                     Unix datagram socket of the agent; a hook sends one byte, never waiting
+        bell                     Unix datagram socket of the agent; a hook sends a byte, two if it waits for the commit
         <pid>-<8 hex>.outbox     frames, append-only
 
 A frame is `SCO1`, payload length and CRC-32 (4 bytes each, big endian), payload. A frame without payload ends
@@ -39,6 +39,8 @@ from scichain_wf.errors import SubmissionError
 
 SUFFIX: Final = ".outbox"
 BELL: Final = "bell"
+URGENT: Final = b"!!"
+"""Rung by who waits until a transaction is committed."""
 SERVICE: Final = "service"
 """Socket in the chain's directory, where runs join the storage node."""
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - made safe by `check_private`
@@ -153,17 +155,17 @@ class _Handle:
             raise _refused(directory, f"only {written} of {len(frame)} bytes fitted")
         return file
 
-    def ring(self, directory: Path) -> bool:
+    def ring(self, directory: Path, sound: bytes) -> bool:
         """Wake the agent; False if there is none. A full queue means that it will wake anyway."""
         try:
-            self.bell.send(b"!")
+            self.bell.send(sound)
         except BlockingIOError:
             return True
         except OSError:
-            return self._looked_for(directory)
+            return self._looked_for(directory, sound)
         return True
 
-    def _looked_for(self, directory: Path) -> bool:
+    def _looked_for(self, directory: Path, sound: bytes) -> bool:
         """Nobody heard: whether there is another agent by now; refused if the directory is not the same any more."""
         try:
             level = os.lstat(directory)
@@ -174,7 +176,7 @@ class _Handle:
             raise self._left(directory)
         try:
             self.bell.connect(os.path.join(directory, BELL))
-            self.bell.send(b"!")
+            self.bell.send(sound)
         except BlockingIOError:
             return True
         except OSError:
@@ -187,10 +189,11 @@ class _Handle:
 
 
 class OutboxWriter:
-    """Appends transactions for one agent. Safe in threads and over forks (a child opens a file of its own)."""
+    """Appends transactions for one agent; safe in threads and over forks. Who is `urgent` waits for their commit."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, urgent: bool = False) -> None:
         self.directory = directory
+        self._sound = URGENT if urgent else b"!"
         self._handle: _Handle | None = None
 
     def append(self, data: bytes) -> None:
@@ -211,7 +214,7 @@ class OutboxWriter:
             handle = self._handle = _Handle(self.directory)
         try:
             status = handle.write(frame, self.directory)
-            heard = handle.ring(self.directory)
+            heard = handle.ring(self.directory, self._sound)
         except SubmissionError:
             if handle.stale:
                 self._handle = None  # the next append looks again

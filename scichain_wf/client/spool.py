@@ -58,6 +58,15 @@ def keep(spool_dir: Path, data: bytes, *, sync: bool = False, mark: str = "") ->
     return final
 
 
+def takes_records(spool_dir: Path) -> bool:
+    """Whether records of this user would be kept here, and read: they have to be those of the chain's own user."""
+    try:
+        owner = os.stat(spool_dir.parent).st_uid
+    except OSError:
+        return False
+    return owner == os.geteuid() and os.access(spool_dir.parent, os.W_OK)
+
+
 def list_spool(spool_dir: Path, skip: Container[str] = ()) -> list[Path]:
     """Files that wait, oldest first, at most SPOOL_LIST_MAX; none if there is no spool.
 

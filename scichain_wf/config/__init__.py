@@ -9,7 +9,8 @@ or flag: a misspelled setting must not be silently without effect. Standard libr
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ from scichain_wf.config.files import TomlTable, project_table, user_table
 from scichain_wf.config.settings import BY_NAME, SETTINGS, Config, Setting
 from scichain_wf.errors import ConfigError
 
-__all__ = ["CHAIN_NAME", "DEFAULT", "SETTINGS", "Config", "Loaded", "Setting", "load", "load_config"]
+__all__ = ["CHAIN_NAME", "DEFAULT", "SETTINGS", "Config", "Loaded", "Setting", "load", "load_config", "wants_strict"]
 
 CHAIN_NAME: Final = ".scichain"
 """Directory of a chain, in the workflow's working directory, unless configured otherwise."""
@@ -73,35 +74,64 @@ def load(
     environment = os.environ if environment is None else environment
     values: dict[str, object] = {}
     origins = dict.fromkeys(BY_NAME, DEFAULT)
-
-    def take(key: str, value: object, where: str, start: Path) -> None:
-        setting = BY_NAME.get(key) or _unknown(key, where)
-        try:
-            values[key] = setting.parse(value, start)
-        except (ValueError, TypeError):
-            raise ConfigError(f"{where}: {_shown(value)} is not {setting.expects}") from None
-        origins[key] = where
-
-    def take_all(table: TomlTable, start: Path) -> None:
-        for key, value in table.values.items():
-            take(key, value, table.place(key), start)
-
-    user = user_table(environment)
-    if user is not None:
-        take_all(user, directory)
-    project = project_table(directory)
-    if project is not None:
-        take_all(project, project.path.parent)
-    for variable, text in sorted(environment.items()):
-        if variable.startswith(_PREFIX) and variable not in _OTHER_VARIABLES:
-            key, where = variable.removeprefix(_PREFIX).lower(), f"${variable}"
-            value = (BY_NAME.get(key) or _unknown(key, where)).of_text(text)
-            take(key, text if value is None else value, where, directory)
-    for key, value in (flags or {}).items():
-        if value is not None:
-            take(key, value, flag_prefix + key.replace("_", "-"), directory)
+    user, project = user_table(environment), project_table(directory)
+    tables = [*_of_table(user, directory), *_of_table(project, project.path.parent if project else directory)]
+    others = [*_of_variables(environment, directory), *_of_flags(flags, flag_prefix, directory)]
+    for key, value, where, start in [*tables, *others]:
+        values[key], origins[key] = _parsed(key, value, where, start), where
     path = None if project is None else project.path
     return Loaded(replace(Config(), **values), origins, path)  # type: ignore[arg-type]  # `parse` made each of its type
+
+
+def wants_strict(
+    directory: Path, environment: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None
+) -> bool:
+    """Whether `strict` is asked for, as far as can be told where `load` fails; arguments as there."""
+    environment = os.environ if environment is None else environment
+    sources: tuple[Callable[[], list[_Given]], ...] = (
+        lambda: _of_table(user_table(environment), directory),
+        lambda: _of_table(project_table(directory), directory),
+        lambda: _of_variables(environment, directory),
+        lambda: _of_flags(flags, "", directory),
+    )
+    asked = Config().strict
+    for given in sources:
+        with suppress(ConfigError):
+            for key, value, where, start in given():
+                if key == "strict":
+                    asked = bool(_parsed(key, value, where, start))
+    return asked
+
+
+_Given = tuple[str, object, str, Path]
+"""Key, value, where it stands, and where a relative path in it starts."""
+
+
+def _of_table(table: TomlTable | None, start: Path) -> list[_Given]:
+    return [] if table is None else [(key, value, table.place(key), start) for key, value in table.values.items()]
+
+
+def _of_variables(environment: Mapping[str, str], start: Path) -> list[_Given]:
+    given: list[_Given] = []
+    for variable, text in sorted(environment.items()):
+        if variable.startswith(_PREFIX) and variable not in _OTHER_VARIABLES:
+            key = variable.removeprefix(_PREFIX).lower()
+            value = BY_NAME[key].of_text(text) if key in BY_NAME else None
+            given.append((key, text if value is None else value, f"${variable}", start))
+    return given
+
+
+def _of_flags(flags: Mapping[str, object] | None, prefix: str, start: Path) -> list[_Given]:
+    given = ((key, value) for key, value in (flags or {}).items() if value is not None)
+    return [(key, value, prefix + key.replace("_", "-"), start) for key, value in given]
+
+
+def _parsed(key: str, value: object, where: str, start: Path) -> object:
+    setting = BY_NAME.get(key) or _unknown(key, where)
+    try:
+        return setting.parse(value, start)
+    except (ValueError, TypeError):
+        raise ConfigError(f"{where}: {_shown(value)} is not {setting.expects}") from None
 
 
 def _unknown(key: str, where: str) -> Setting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,8 @@ def user_table(environment: Mapping[str, str]) -> TomlTable | None:
         if not home.is_absolute():
             return None
         base = home / ".config"
+    if not os.access(base, os.X_OK):
+        return None  # there is none, or it is another user's: `sudo -u` keeps HOME
     return _read(base / _USER_FILE, ())
 
 

@@ -2,12 +2,14 @@
 
 A transaction goes into a draft when the content of each input whose producer is known is linked, or was made by an
 earlier transaction of the same draft. Until then it is held; after `unresolved_after_s` it is drafted all the same,
-and storage annotates what is still missing. A draft is sealed when enough is in it or its interval ends. Nothing is
-ever dropped here.
+and storage annotates what is still missing. A draft is sealed when enough is in it or its interval ends; where little
+comes at a time, its interval ends a pause after the last one was sealed, for a block costs the same with one
+transaction as with twelve. Nothing is ever dropped here.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
@@ -31,10 +33,10 @@ _TRANSACTIONS_BYTES_MAX = limits.BLOCK_BYTES_MAX - limits.HEADER_BYTES_MAX - 1_0
 
 @dataclass(slots=True)
 class Draft:
-    """An open draft: transactions in order, and the versions they make."""
+    """An open draft: transactions in order, and the versions they make; it is `ripe` when its interval ends."""
 
     source: str
-    opened: float
+    ripe: float
     items: list[Item] = field(default_factory=list)
     versions: set[Version] = field(default_factory=set)
     size_bytes: int = 0
@@ -73,6 +75,7 @@ class Drafter:
         self._open: dict[str, Draft] = {}
         self._full: deque[Draft] = deque()
         self._forced = False
+        self._rested = -math.inf
 
     @property
     def held(self) -> int:
@@ -129,14 +132,15 @@ class Drafter:
             return self._full.popleft()
         for source, draft in self._open.items():
             enough = len(draft.items) >= limits.BLOCK_TRANSACTIONS_MIN and in_flight < limits.PIPELINE_BLOCKS
-            if enough or self._forced or now >= draft.opened + self._timing.draft_interval_s:
+            if enough or self._forced or now >= draft.ripe:
+                self._rested = now + self._timing.draft_pause_s
                 return self._open.pop(source)
         self._forced = False
         return None
 
     def next_time(self) -> float | None:
         """When something becomes ripe by itself."""
-        times = [draft.opened + self._timing.draft_interval_s for draft in self._open.values()]
+        times = [draft.ripe for draft in self._open.values()]
         times += [held.deadline for held in list(self._held.values())[:1]]
         return min(times, default=None)
 
@@ -180,7 +184,8 @@ class Drafter:
             self._full.append(draft)
             draft = None
         if draft is None:
-            draft = self._open[item.source] = Draft(item.source, now)
+            ripe = max(now + self._timing.draft_interval_s, self._rested)
+            draft = self._open[item.source] = Draft(item.source, ripe)
         return draft.put(item)
 
     def _missing(self, item: Item) -> Version | None:

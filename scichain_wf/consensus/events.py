@@ -184,7 +184,7 @@ class ClockSet:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """A flush: seal what is drafted, whatever its size."""
+    """Somebody waits: seal what is drafted, whatever its size."""
 
 
 @dataclass(frozen=True, slots=True)

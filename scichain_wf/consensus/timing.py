@@ -11,6 +11,7 @@ class Timing:
 
     Attributes:
         draft_interval_s: a draft is sealed after this, however few transactions are in it.
+        draft_pause_s: but not sooner than this after the one before, unless enough is in it or somebody waits.
         tick_s: verdicts of this span after those that left last share one signature; else they leave at once.
         deadline_s: without a quorum after this, the block is extended to storage (POET). While a validator that has
             not judged the block judges others, the wait goes on: it is busy, not gone.
@@ -23,6 +24,7 @@ class Timing:
     """
 
     draft_interval_s: float = 0.05
+    draft_pause_s: float = 0.2
     tick_s: float = 0.001
     deadline_s: float = 2.0
     patience_s: float = 10.0

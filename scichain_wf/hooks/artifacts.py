@@ -97,7 +97,7 @@ class Artifacts:
                 fingerprint = self._read(path, where, value, state, inside)
             except (OSError, UsageError) as error:
                 value["state"] = ArtifactState.UNHASHED.value
-                self._problem(f"{value['uri']} is recorded without its digest: {error}")
+                self._problem(f"{value['uri']} is recorded without its digest: {_reason(error)}")
         return Artifact(where, value, fingerprint)
 
     def again(
@@ -192,6 +192,12 @@ class Artifacts:
         except (OSError, ValueError):
             return 0
         return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def _reason(error: OSError | UsageError) -> str:
+    if not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    return f"{os.fsdecode(error.filename)}: {error.strerror}"
 
 
 def _noting(

@@ -85,7 +85,7 @@ class Recorder:
         self.sent: Counter[tuple[Kind, Delivery]] = Counter()
         self.detour = self.late = ""
         self._waits = ack == "committed"
-        self._writers = [OutboxWriter(directory) for directory in outboxes]
+        self._writers = [OutboxWriter(directory, urgent=self._waits) for directory in outboxes]
         self._spool, self._burst = spool, burst
         self._problems: dict[str, int] = {}
         self._lock, self._pid = threading.Lock(), os.getpid()

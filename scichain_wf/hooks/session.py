@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from scichain_wf import limits
+from scichain_wf.client.spool import takes_records
 from scichain_wf.client.trustroot import read_trust_root
 from scichain_wf.errors import LedgerCorrupt, LedgerError, PeerError, ScichainError, reason_of
 from scichain_wf.hooks.artifacts import Artifacts
@@ -118,6 +119,7 @@ class RunSession:
         self.user = user_name()
         self._service = service
         self._refusal = refusal
+        self._lost: Exception | None = None
         self._nodes = plan.nodes if service is None else len(service.outboxes)
         self._notes = [] if self._nodes == plan.nodes else joined_lines(self._nodes, plan.nodes)
         self.complete = False
@@ -130,7 +132,8 @@ class RunSession:
 
         Args:
             plan: the run.
-            may_spool: if the service does not start, use the spool of the chain, if there is one already.
+            may_spool: if the service does not start, use the spool of the chain, if there is one already, and it is
+                this user's.
 
         Raises:
             ScichainError: the service did not start; the message says why.
@@ -139,13 +142,14 @@ class RunSession:
         try:
             running = _attended(plan, wait=plan.ack == "committed")  # who waits for commits needs somebody to ask
         except (LedgerError, PeerError) as refusal:
-            if not may_spool or isinstance(refusal, LedgerCorrupt):
+            spool = plan.chain_dir / "spool"
+            if not may_spool or isinstance(refusal, LedgerCorrupt) or not takes_records(spool):
                 raise
             try:
                 chain = read_trust_root(plan.chain_dir)
             except LedgerError:
                 raise refusal from None
-            return cls(plan, None, Recorder(chain, run, (), plan.chain_dir / "spool", plan.ack), str(refusal))
+            return cls(plan, None, Recorder(chain, run, (), spool, plan.ack), str(refusal))
         taken = running.outboxes, running.spool, plan.ack, plan.burst_buffer
         return cls(plan, running, Recorder(running.chain, run, *taken))
 
@@ -242,6 +246,8 @@ class RunSession:
     def _flushed(self, service: Service, deadline: float) -> Summary:
         """Everything is committed; by another service if this one is gone."""
         run, progress = self.recorder.run, Progress()
+        if self._lost is not None:
+            raise self._lost
         try:
             return service.flush(run, timeout_s=max(0.0, deadline - time.monotonic()), progress=progress)
         except PeerError:
@@ -255,7 +261,11 @@ class RunSession:
     def _replaced(self, lost: Service, deadline: float) -> Service:
         with suppress(ScichainError):  # that it did not end in order is known
             lost.stop(timeout_s=limits.ANSWER_GRACE_S)
-        self._service = _attended(self.plan, wait=True, deadline=deadline)
+        try:
+            self._service = _attended(self.plan, wait=True, deadline=deadline)
+        except Exception as error:
+            self._lost = error  # whoever asks again shall hear the reason
+            raise
         return self._service
 
     def _run_start(self) -> JsonObject:

@@ -8,7 +8,7 @@ the field is listed under `redacted`.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Final
@@ -74,18 +74,19 @@ class Fitting:
             items = [(key, item) for key, item in value.items()][: left[0]]
             return {self._key(name, key): self._secret_or(name, key, item, depth, left) for key, item in items}
         if isinstance(value, list | tuple | set | frozenset):
-            listed = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
+            listed = sorted(value, key=_spelled) if isinstance(value, set | frozenset) else value
             return [self._free(name, item, depth - 1, left) for item in listed[: left[0]]]
         return self.text(name, _spelled(value), limits.FREE_TEXT_CHARS_MAX)
 
     def _secret_or(self, name: str, key: object, item: object, depth: int, left: list[int]) -> JsonValue:
-        if isinstance(key, str) and self.redaction.is_name(key) and item not in (None, "", True, False):
+        is_plain = item is None or isinstance(item, bool) or (isinstance(item, str) and not item)
+        if isinstance(key, str) and self.redaction.is_name(key) and not is_plain:
             self.redacted.add(name)
             return REDACTED
         return self._free(name, item, depth - 1, left)
 
     def _key(self, name: str, key: object) -> str:
-        shown = str(key).encode("unicode_escape").decode("ascii")
+        shown = _said(str, key).encode("unicode_escape").decode("ascii")
         if len(shown) > limits.KEY_CHARS_MAX:
             self.truncated.add(name)
         return shown[: limits.KEY_CHARS_MAX]
@@ -115,9 +116,11 @@ def _spelled(value: object) -> str:
         return str.__str__(value)
     if isinstance(value, bytes):
         return value.hex()
-    if isinstance(value, PathLike):
-        return str(value)
+    return _said(str if isinstance(value, PathLike) else repr, value)
+
+
+def _said(spell: Callable[[object], str], value: object) -> str:
     try:
-        return repr(value)
+        return spell(value)
     except Exception as error:  # noqa: BLE001 - a parameter's own repr may raise anything; it must not fail a task
         return f"<{type(value).__name__}: {type(error).__name__}>"

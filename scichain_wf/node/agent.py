@@ -202,7 +202,7 @@ class AgentNode:
     def _submit(self, items: list[Item]) -> None:
         self._data.update((item.id, item.data) for item in items)
         self._feed(events.Submitted(tuple(items)))
-        if self._pump.flush_number is not None:
+        if self._pump.hurries:
             self._feed(events.Seal())
 
     # --- peers --------------------------------------------------------------------------------------
@@ -308,7 +308,7 @@ class AgentNode:
         self._peers.admit(self._core.members)
         if own is not None:
             self._latency.observe(max(0.0, time.time() - own.block.header.time_us / 1_000_000))
-        if self._pump.flush_number is not None:
+        if self._pump.hurries:
             self._feed(events.Seal())  # what the link resolved shall not wait for its draft's interval
         if self._tail.needs_filter and not self._filter_wanted:
             value: dict[str, object] = {"height": self._tail.covers_from, "salt": self._tail.salt.hex()}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scichain_wf import limits
-from scichain_wf.client.outbox import BELL, outbox_directory
+from scichain_wf.client.outbox import BELL, URGENT, outbox_directory
 from scichain_wf.errors import LedgerError, SubmissionError
 from scichain_wf.node import shm
 from scichain_wf.node.intake import BurstSource, Intake, OutboxSource, SpoolSource
@@ -67,7 +67,7 @@ class Pump:
         self._weighed = 0.0
         self._asked = False
         self._flush: _Flush | None = None
-        self._begun = False
+        self._begun = self._urged = False
 
     def open(self, spool: Path | None, adopted: list[Path], burst: Path | None = None) -> None:
         """Make the outbox and listen for its bell; take over what is adopted. Nothing is read before `begin`."""
@@ -143,6 +143,7 @@ class Pump:
         self._weigh(now)
         if self._flush is not None and self._flush.target is None and not more:
             self._flush.target = self.intake.taken
+        self._urged = self._urged and more
         self._schedule(limits.LOOK_PAUSE_S if more and not self.intake.is_full else limits.POLL_S)
 
     def flush_done(self) -> int | None:
@@ -160,6 +161,11 @@ class Pump:
     def flush_number(self) -> int | None:
         """Number of the flush under way."""
         return self._flush.number if self._flush is not None else None
+
+    @property
+    def hurries(self) -> bool:
+        """Whether somebody waits for what is read now."""
+        return self._urged or self._flush is not None
 
     @property
     def has_read_all(self) -> bool:
@@ -210,9 +216,10 @@ class Pump:
     def _rung(self) -> None:
         try:
             while self._bell is not None:
-                self._bell.recv(16)
+                self._urged = self._bell.recv(16) == URGENT or self._urged
         except OSError:  # BlockingIOError: all taken
-            self._schedule(max(0.0, limits.BELL_S - (self._loop.time() - self._looked)))
+            rest_s = 0.0 if self._urged else limits.BELL_S - (self._loop.time() - self._looked)
+            self._schedule(max(0.0, rest_s))
 
     def _schedule(self, delay_s: float) -> None:
         at = self._loop.time() + delay_s

@@ -205,12 +205,13 @@ def claimed(
         waiting: told in words, about once a second, what is waited for.
 
     Raises:
-        LedgerError: another process is the writer; or the directory cannot be used for this.
+        LedgerError: another process is the writer; or the directory is another user's, or cannot be used for this.
         LedgerFull: no room.
     """
     owner, lock = os.getpid(), -1
     try:
         layout.writers.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_owner(layout)
         lock = _host_lock(layout)
         writer = _claim(layout, lease_s, _Earlier(layout, locked=lock >= 0), waiting)
     except OSError as error:
@@ -225,6 +226,16 @@ def claimed(
 
                 prune_markers(layout)
             os.close(lock) if lock >= 0 else None
+
+
+def _check_owner(layout: ChainLayout) -> None:
+    """Whoever may write everywhere must not leave a marker that the chain's own user could not read."""
+    owner = layout.writers.stat().st_uid
+    if owner != os.geteuid():
+        raise LedgerError(
+            f"{layout.root} belongs to user id {owner}, not to {os.geteuid()} who runs this: run it as that user, or "
+            "choose another directory for the chain"
+        )
 
 
 def _host_lock(layout: ChainLayout) -> int:

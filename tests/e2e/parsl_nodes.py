@@ -18,6 +18,7 @@ from parsl.launchers import WrappedLauncher
 from parsl.providers import LocalProvider
 
 from scichain_parsl import NodeExecutor, scichain_config, traced
+from scichain_wf.errors import ConfigError
 
 
 @traced
@@ -207,9 +208,15 @@ def two() -> dict[str, Any]:
 
 def refused() -> dict[str, Any]:
     """No block comes up; and what is asked of it makes no sense."""
-    with parsl.load(config(executor(python="/bin/false"), recorded=False)):
+    with parsl.load(config(executor(python="/bin/false"), retries=1)):
         specified = plain(1, parsl_resource_specification={"a": 1})
-        return {"no node": came_to(plain(1)), "specification": came_to(specified)}
+        found = {"no node": came_to(ids()), "specification": came_to(specified)}
+        nodes = parsl.dfk().executors["nodes"]
+    try:
+        parsl.load(Config(executors=[nodes], usage_tracking=0))
+    except ConfigError as error:
+        found["again"] = str(error)
+    return found
 
 
 def drained() -> dict[str, Any]:

@@ -16,6 +16,8 @@ from parsl.providers import LocalProvider
 
 from scichain_parsl import AgentLauncher, NodeExecutor, scichain_config, traced
 
+TAILS = "tails"
+
 
 @traced
 @bash_app
@@ -87,7 +89,7 @@ def untraced(number: int) -> int:
     return number
 
 
-def configuration(executor: str, recorded: bool) -> Config:
+def configuration(executor: str, recorded: bool, **more: Any) -> Config:
     """For one of the executors."""
     label = "of-the-test"
     if executor == "threads":
@@ -96,10 +98,10 @@ def configuration(executor: str, recorded: bool) -> Config:
         provider = LocalProvider(init_blocks=1, max_blocks=1)  # type: ignore[no-untyped-call]
         chosen = NodeExecutor(label, provider, workers_per_node=2)
     else:
-        provider = LocalProvider(launcher=AgentLauncher(SingleNodeLauncher()))  # type: ignore[no-untyped-call]
+        provider = LocalProvider(launcher=AgentLauncher(SingleNodeLauncher(), tail_dir=TAILS))  # type: ignore[no-untyped-call]
         settings: dict[str, Any] = {"max_workers_per_node": 2, "encrypted": False, "provider": provider}
         chosen = HighThroughputExecutor(label=label, address="127.0.0.1", **settings)
-    settings = {"executors": [chosen], "retries": 1, "usage_tracking": 0, "strategy_period": 0.5}
+    settings = {"executors": [chosen], "retries": 1, "usage_tracking": 0, "strategy_period": 0.5, **more}
     return scichain_config(**settings) if recorded else Config(**settings)
 
 
@@ -114,6 +116,7 @@ def came_to(future: Any) -> object:
 def main() -> None:
     """Run everything."""
     here = Path.cwd()
+    Path(TAILS).mkdir(exist_ok=True)
     Path("given.txt").write_text("given\n", encoding="utf-8")
     with parsl.load(configuration(sys.argv[1], recorded="plain" not in sys.argv)):
         wrote = write("hello", outputs=[File(str(here / "out.txt"))], stdout=str(here / "log.txt"))
@@ -133,6 +136,8 @@ def main() -> None:
         results = {name: came_to(future) for name, future in futures.items()}
         results["again"] = came_to(add(1))
         results["of again"] = came_to(add(add(1), more=5))
+        for tail in here.glob(f"{TAILS}/scichain-*/*/tail-*/*.mdb"):
+            print(f"a tail: {tail}", file=sys.stderr)
     print(json.dumps(results, sort_keys=True))
 
 

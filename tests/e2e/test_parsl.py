@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.workflows import Project, closing, run_program
+from tests.integration.service_kit import wait_until
 
 pytest.importorskip("parsl", reason="Parsl is not installed: pip install 'scichain-wf[parsl]'")
 PROGRAM = Path(__file__).with_name("parsl_program.py")
@@ -77,6 +78,9 @@ def test_every_try_has_one_record_and_the_chain_verifies(recorded: Any) -> None:
     # A node of NodeExecutor, and one that `AgentLauncher` started, has an agent of its own.
     assert ("slot 2" in closing(result)[6]) is not project.directory.name.startswith("threads")
     assert project.verdict() == 0
+    # `AgentLauncher(tail_dir=...)`: the agent's tail lay there, and is gone.
+    assert ("a tail: " in result.stderr) is project.directory.name.startswith("htex")
+    wait_until(lambda: not list((project.directory / "tails").iterdir()), "the agent ends and removes its tail")
 
 
 def test_files_values_and_failures_are_described(recorded: Any) -> None:
@@ -108,6 +112,11 @@ def test_files_values_and_failures_are_described(recorded: Any) -> None:
     assert {found["digest"] for task in hits for found in task["outputs"]} == {
         f"sha256:{hashlib.sha256(b'2').hexdigest()}"
     }
+    first = next(task for task in of(tasks, "add") if task["params"] == {"args": [1]} and task["status"] == "ok")
+    assert [[(given["role"], given["uri"], given["origin"]) for given in task["inputs"]] for task in hits] == [
+        [("memo", first["outputs"][0]["uri"], f"task:{first['task']}")]
+    ] * 2
+    assert {task["code"]["digest"] for task in hits} == {first["code"]["digest"]}
     assert {task["executor"] for task in of(tasks, "write")} == {"of-the-test"}
 
 
@@ -139,3 +148,33 @@ def test_a_chain_that_cannot_be_used_stops_nothing_unless_strict(tmp_path: Path)
     assert refused.returncode == 1
     assert "/dev/null" in refused.stderr
     assert not refused.stdout
+
+
+def test_odd_values_and_errors_are_recorded_and_come_to_what_they_come_to_without_us(tmp_path: Path) -> None:
+    """Spec: HOOK-1."""
+    result = run_program(PROGRAM.with_name("parsl_odd.py"), tmp_path, "threads", timeout_s=TIMEOUT_S)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == {
+        "versions": [1, 1, 2, 2],  # without us, whose memo key knows the code, four times 1
+        "fails": "Unsayable",
+        "again": "Unsayable",
+        "odd": 3,
+        "endless": 1,
+        "nowhere": 1,
+        "long": "AppTimeout",
+    }
+    assert "provenance is incomplete" not in result.stderr
+    [shown] = Project(tmp_path, "").runs()
+    statuses = Counter((task["name"], task["status"]) for task in shown["tasks"])
+    # Two tries of each; that of a memo hit fails, too.
+    assert statuses == {
+        ("version", "ok"): 2,
+        ("version", "cached"): 2,
+        ("fails", "failed"): 4,
+        ("takes", "ok"): 3,
+        ("reads_long", "failed"): 2,
+    }
+    assert set(Counter((task["task"], task["attempt"]) for task in shown["tasks"]).values()) == {1}
+    assert {task["error"]["class"] for task in of(shown["tasks"], "fails")} == {"Unsayable"}
+    [nowhere] = [task["inputs"] for task in of(shown["tasks"], "takes") if task["inputs"]]
+    assert [(found["uri"], found["state"]) for found in nowhere] == [("http://127.0.0.1:1/nowhere", "unhashed")]

@@ -104,6 +104,10 @@ def test_blocks_that_never_come_up_fail_their_tasks_with_the_reason(plays: dict[
     assert found["no node"].startswith("BadStateException: Executor nodes failed due to: ")
     assert "no node of this block reached the main process" in found["no node"]
     assert found["specification"].startswith("InvalidResourceSpecification")
+    [shown] = [run for run in Project(plays["here"], "").runs() if run["tasks"]]
+    tries = [(task["name"], task["attempt"], task["status"], task["error"]["class"]) for task in shown["tasks"]]
+    assert sorted(tries) == [("ids", 1, "failed", "BadStateException"), ("ids", 2, "failed", "BadStateException")]
+    assert found["again"] == "NodeExecutor nodes was shut down: make a new one for each `parsl.load`"
 
 
 def test_a_block_that_is_scaled_in_finishes_what_it_runs_and_gives_back_the_rest(plays: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import json
 import sqlite3
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -63,6 +64,14 @@ def test_a_second_run_records_what_it_took_from_the_first(label: str, played: An
     assert [[(found["role"], found["digest"]) for found in task["outputs"]] for task in after] == [
         [(found["role"], found["digest"]) for found in task["outputs"]] for task in before
     ]
+    # Whose results they are; what a bash app returns is no artifact, so only its name is told.
+    taken = [[(given["role"], given["uri"], given.get("digest")) for given in task["inputs"]] for task in after]
+    fetched, copied, again = before
+    returned = [(task["outputs"][0]["uri"], task["outputs"][0]["digest"]) for task in (fetched, again)]
+    assert [taken[0], taken[2]] == [[("memo", uri, digest)] for uri, digest in returned]
+    run, task = first["run"], quote(copied["task"], safe="")
+    assert taken[1] == [("memo", f"value:{run}/{task}/1", None)]
+    assert [task["code"] for task in after] == [task["code"] for task in before]
 
 
 def test_monitoring_has_a_row_for_each_task_that_ran_on_a_node(played: Any) -> None:

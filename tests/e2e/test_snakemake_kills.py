@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -30,6 +31,75 @@ def test_second_ctrl_c_ends_the_wait_for_the_chain_in_one_line(
         handler.close(None, Tally())
     assert left.value.code == 130
     assert capsys.readouterr().err.count("\n") == 1
+
+
+CTRL_C_WHILE_RECORDING = """
+from snakemake.cli import main
+from scichain_wf.hooks.recorder import Recorder
+
+emit, ends = Recorder.emit, []
+
+def interrupted(self, kind, *arguments, **more):
+    if kind == "task":
+        ends.append(kind)
+        if len(ends) == 1:
+            raise KeyboardInterrupt
+    return emit(self, kind, *arguments, **more)
+
+Recorder.emit = interrupted
+main()
+"""
+
+
+def test_ctrl_c_while_the_end_of_a_job_is_recorded_does_not_lose_it(tmp_path: Path) -> None:
+    project = simple_project(tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-c", CTRL_C_WHILE_RECORDING, *project.command()[3:]],
+        cwd=project.directory,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1, result.stderr
+    [run] = project.runs()
+    assert run["transactions"] == {"run-start": 1, "intent": 1, "task": 1, "run-end": 1}
+    assert [(task["task"], task["status"]) for task in run["tasks"]] == [("make", "ok")]
+    assert project.verdict() == 0
+
+
+SIGTERM_UNDER_THE_LOCK = """
+import os, signal
+from snakemake.cli import main
+from snakemake_executor_plugin_scichain.recording import JobRecording
+
+succeeded = JobRecording.succeeded
+
+def interrupted(self, job):
+    os.kill(os.getpid(), signal.SIGTERM)
+    succeeded(self, job)
+
+JobRecording.succeeded = interrupted
+main()
+"""
+
+
+def test_sigterm_while_a_job_is_recorded_does_not_hang(tmp_path: Path) -> None:
+    """Spec: HOOK-1. Snakemake's own handler waits for the lock that is held while its executor is told of a job."""
+    project = simple_project(tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-c", SIGTERM_UNDER_THE_LOCK, *project.command()[3:]],
+        cwd=project.directory,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S / 4,
+        check=False,
+    )
+    assert result.returncode == 1
+    [run] = project.runs()
+    assert (run["status"], [task["status"] for task in run["tasks"]]) == ("interrupted", ["ok"])
+    assert project.verdict() == 0
 
 
 STORAGE = "$(until cut -d' ' -f3 .scichain/run/storage 2>/dev/null; do sleep 0.1; done)"  # a start does not wait for it

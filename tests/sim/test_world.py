@@ -302,7 +302,7 @@ def test_storage_that_went_back_in_time_appends_nothing() -> None:
 def test_a_process_can_end_between_any_two_effects(endpoint: int) -> None:
     """Every place once: whatever was done of a step and whatever was not, nothing is lost."""
     for place in range(0, 20, 2):
-        world = World(SimConfig(nodes=3, seed=place, rate=60, duration_s=0.5))
+        world = World(SimConfig(nodes=3, seed=place, rate=60, duration_s=1.0))
         left = iter(range(place, -1, -1))
 
         def now(at: int, _index: int, left: Any = left, world: World = world) -> bool:

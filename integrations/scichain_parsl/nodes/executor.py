@@ -33,7 +33,7 @@ from scichain_parsl.nodes.hub import Hub, Node
 from scichain_parsl.nodes.messages import Item, Status
 from scichain_parsl.nodes.place import found, unchanged
 from scichain_wf import keystore, limits
-from scichain_wf.errors import ConfigError
+from scichain_wf.errors import ConfigError, reason_of
 
 logger = logging.getLogger("parsl.scichain.executor")
 
@@ -118,8 +118,10 @@ class NodeExecutor(BlockProviderExecutor, RepresentationMixin):
         """Listen for nodes.
 
         Raises:
-            ConfigError: not at this address, or not with a run directory of this name.
+            ConfigError: not at this address, not with a run directory of this name, or not a second time.
         """
+        if self.bad_state_is_set:
+            raise ConfigError(f"NodeExecutor {self.label} was shut down: make a new one for each `parsl.load`")
         super().start()  # type: ignore[no-untyped-call]
         host, ports = self.place()
         chain = str(self.chain.absolute()) if self.chain is not None else None
@@ -256,10 +258,13 @@ class NodeExecutor(BlockProviderExecutor, RepresentationMixin):
             if future is None:
                 continue  # failed with all others
             error, result = _unpacked(outcome)
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+            try:
+                if error is not None:
+                    future.set_exception(error)
+                else:
+                    future.set_result(result)
+            except BaseException:
+                logger.exception("What waited for task %d failed", outcome.number)
 
 
 def _unpacked(item: Item) -> tuple[BaseException | None, Any]:
@@ -276,8 +281,8 @@ def _unpacked(item: Item) -> tuple[BaseException | None, Any]:
         error = value.get_exception() if isinstance(value, RemoteExceptionWrapper) else None
         if not isinstance(error, Exception):
             raise TypeError(f"{type(value).__name__} is no exception")
-    except Exception as trouble:  # noqa: BLE001 - unpickling runs user code; the future must not hang
-        return DeserializationError(f"{type(trouble).__name__}: {trouble}"), None
-    if item.status is Status.UNREADABLE:
-        setattr(error, NOT_BEGUN, True)
+        if item.status is Status.UNREADABLE:
+            setattr(error, NOT_BEGUN, True)
+    except BaseException as trouble:  # noqa: BLE001 - unpickling runs user code; the future must not hang
+        return DeserializationError(f"{type(trouble).__name__}: {reason_of(trouble)}"), None
     return error, None

@@ -85,7 +85,7 @@ def _serve(control: socket.socket, prepare: Callable[[], Callable[[socket.socket
             said, sockets, _, _ = socket.recv_fds(control, 1, 1)
         except OSError:
             said, sockets = b"", []
-        workers -= {pid for pid in workers if os.waitpid(pid, os.WNOHANG)[0]}
+        workers -= {pid for pid in workers if _is_reaped(pid)}
         if said == _WORKER:
             pid = os.fork()
             if pid == 0:
@@ -95,12 +95,25 @@ def _serve(control: socket.socket, prepare: Callable[[], Callable[[socket.socket
             workers.add(pid)
         else:
             for pid in workers:  # none is reaped, so the ids are theirs
-                with suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGKILL)
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)  # one that has no group of its own yet
+                _kill(pid)
             if not said:
                 os._exit(0)
+
+
+def _is_reaped(pid: int) -> bool:
+    """Whether this worker was dead; what its task started is then ended as well."""
+    if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        return False
+    _kill(pid)
+    os.waitpid(pid, 0)
+    return True
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)  # one that has no group of its own yet
 
 
 def end_with_parent(number: signal.Signals) -> None:
@@ -122,6 +135,7 @@ def _become(connection: socket.socket, life: Callable[[socket.socket], None]) ->
     try:
         life(connection)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(ValueError, AttributeError, OSError):  # a task may have closed them
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(0)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scichain_wf import limits
-from scichain_wf.config import DEFAULT, SETTINGS, Config, load, load_config, settings
+from scichain_wf.config import DEFAULT, SETTINGS, Config, load, load_config, settings, wants_strict
 from scichain_wf.errors import ConfigError
 from scichain_wf.hooks.digests import HashPolicy
 from tests.generators import generator
@@ -93,6 +93,21 @@ def test_relative_paths_start_where_the_file_is_or_the_command_was_given(project
 @pytest.mark.parametrize("variables", [{}, {"HOME": ""}, {"HOME": "rel"}, {"XDG_CONFIG_HOME": "rel", "HOME": ""}])
 def test_without_a_home_there_is_no_users_file(project: Path, variables: dict[str, str]) -> None:
     assert load_config(project, variables) == Config()
+
+
+def test_home_of_another_user_configures_nothing(home: Path) -> None:
+    (home / "config.toml").write_text("nodes = 7\n")
+    variables = {"HOME": str(home.parents[1])}
+    assert load(Path("/"), variables).config.nodes == 7
+    home.parents[1].chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.setresuid(65534, 65534, 0)  # somebody whom modes stop
+    try:
+        assert load(Path("/"), variables).config == Config()
+    finally:
+        os.setresuid(user, user, user)
+        home.parents[1].chmod(0o700)
 
 
 def test_variables_that_a_run_sets_for_its_inner_processes_are_no_configuration(project: Path) -> None:
@@ -264,3 +279,22 @@ def test_any_text_in_the_environment_is_taken_or_refused_in_words(settings: dict
 def test_the_manuals_page_is_current() -> None:
     made = generator("generate_configuration")
     assert made.PAGE.read_text() == made.page(), "run `python docs/generate_configuration.py`"
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "flags", "strict"),
+    [
+        ("strict = true\nnods = 2\n", {}, {}, True),
+        ("nods = 2\nstrict = true\n", {"SCICHAIN_STRICT": "false"}, {}, False),
+        ("strict = [\n", {"SCICHAIN_NODS": "2", "SCICHAIN_STRICT": "yes"}, {}, True),
+        ("strict = [\n", {"SCICHAIN_STRICT": "maybe"}, {"nodes": 0, "strict": True}, True),
+        ("nods = 2\n", {}, {"strict": None}, False),
+    ],
+)
+def test_strict_is_heard_whatever_else_is_wrong(
+    project: Path, text: str, variables: dict[str, str], flags: dict[str, object], strict: bool
+) -> None:
+    (project / "scichain.toml").write_text(text)
+    with pytest.raises(ConfigError):
+        load(project, variables, flags)
+    assert wants_strict(project, variables, flags) is strict

@@ -39,6 +39,24 @@ def test_a_draft_is_sealed_when_enough_is_in_it_or_its_interval_ends(cluster: Cl
     assert drafter.next_time() is None
 
 
+def test_what_trickles_in_shares_a_block_with_what_comes_soon_after(cluster: Cluster, drafter: Drafter) -> None:
+    """A block costs the same with one transaction as with twelve; who waits is not made to."""
+    build, timing = cluster.builder, Timing()
+    drafter.add(item(build.task("a")), 0.0)
+    assert drafter.seal(0, timing.draft_interval_s) is not None
+    rested = timing.draft_interval_s + timing.draft_pause_s
+    for number, source in enumerate(("outbox", "spool", "outbox")):
+        drafter.add(of_source(build.task(f"b{number}"), source), 0.1)
+    assert drafter.seal(0, 0.2) is None
+    assert drafter.next_time() == rested
+    sealed = [drafter.seal(0, rested), drafter.seal(0, rested)]
+    assert [len(draft.items) for draft in sealed if draft] == [2, 1]
+    drafter.add(item(build.task("c")), rested + timing.draft_pause_s)  # after a rest it goes as quickly as the first
+    assert drafter.next_time() == rested + timing.draft_pause_s + timing.draft_interval_s
+    drafter.force()
+    assert drafter.seal(0, rested + timing.draft_pause_s) is not None
+
+
 def test_a_full_draft_makes_way_for_the_next_and_sources_do_not_mix(
     cluster: Cluster, drafter: Drafter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

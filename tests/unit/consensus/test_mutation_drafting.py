@@ -87,7 +87,7 @@ def test_what_a_producer_sets_free_waits_for_its_draft_from_then_on(
     ledger.known.add(str(build.artifact("a")["uri"]))
     drafter.add(item(build.task("make a again", outputs=[build.artifact("a", b"1")])), 5.0)
     drafts = [draft for draft in (drafter.seal(0, 9.0), drafter.seal(0, 9.0)) if draft is not None]
-    assert [(draft.source, draft.opened) for draft in drafts] == [("outbox", 5.0), ("spool", 5.0)]
+    assert [(draft.source, draft.ripe) for draft in drafts] == [("outbox", 5.05), ("spool", 5.05)]
 
 
 def test_one_that_still_waits_does_not_keep_the_next_from_going(build: ChainBuilder, drafter: Drafter) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import io
+import os
 import sys
 import time
 import types
@@ -16,7 +17,7 @@ import pytest
 from scichain_wf import keystore
 from scichain_wf.client.outbox import OutboxReader, create_outbox, outbox_directory
 from scichain_wf.client.spool import list_spool
-from scichain_wf.errors import LedgerCorrupt, LedgerError, PeerError
+from scichain_wf.errors import LedgerCorrupt, LedgerError, PeerError, UsageError
 from scichain_wf.hooks import join
 from scichain_wf.hooks.closing import Progress, not_recorded_line, problem_lines, shown
 from scichain_wf.hooks.recorder import Delivery
@@ -50,9 +51,15 @@ class FakeService:
         self.timeout_s = 0.0
         self.flush_error: BaseException | None = None
         self.stop_error: BaseException | None = None
-        self.is_lost = False
+        self.is_lost = self._ended = False
+
+    def attended(self) -> FakeService:
+        self._ended = False
+        return self
 
     def flush(self, _run: bytes, *, timeout_s: float, progress: Callable[[int, int], None]) -> FakeSummary:
+        if self._ended:
+            raise UsageError("the service was stopped")
         self.timeout_s = timeout_s
         progress(1, 2)
         if self.flush_error:
@@ -62,6 +69,7 @@ class FakeService:
     def stop(self, *, timeout_s: float = 0.0) -> None:
         self.stop_timeout_s = timeout_s
         self.stopped += 1
+        self._ended = True
         if self.stop_error:
             raise self.stop_error
 
@@ -69,7 +77,7 @@ class FakeService:
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeService:
     fake = FakeService(tmp_path)
-    install(monkeypatch, lambda *_: fake)
+    install(monkeypatch, lambda *_: fake.attended())
     return fake
 
 
@@ -199,8 +207,9 @@ def test_service_that_is_lost_is_replaced_at_the_end(
     assert (service.stopped, other.stopped) == (1, 1)
 
 
+@pytest.mark.parametrize("alone", [True, False])
 def test_a_service_is_replaced_within_the_time_that_the_end_has(
-    tmp_path: Path, service: FakeService, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, service: FakeService, monkeypatch: pytest.MonkeyPatch, alone: bool
 ) -> None:
     """Spec: HOOK-1. One deadline for all of it, however long a start might take."""
     session = RunSession.start(plan(tmp_path), may_spool=True)
@@ -213,10 +222,10 @@ def test_a_service_is_replaced_within_the_time_that_the_end_has(
 
     monkeypatch.setattr("scichain_wf.client.service.attend", attend)
     begun = time.monotonic()
-    lines = session.finish("ok", None)
+    lines = session.finish("ok", None, alone=alone)
     assert [deadline - begun for deadline in asked] == [pytest.approx(7.0, abs=1.0)]
     assert service.stop_timeout_s <= 7.0
-    assert "no time was left" in lines[0]
+    assert lines == ["scichain: provenance is incomplete: no time was left"]
 
 
 def test_tasks_that_cannot_be_counted_are_a_problem_and_nothing_else(tmp_path: Path, service: FakeService) -> None:
@@ -262,6 +271,26 @@ def test_start_that_fails_raises_what_the_service_says(tmp_path: Path, monkeypat
     for may_spool in (True, False):  # there is no chain yet, so no spool either
         with pytest.raises(LedgerError, match="no room"):
             RunSession.start(plan(tmp_path), may_spool=may_spool)
+
+
+def test_spool_of_another_user_is_none_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left there could not be written, or would not be read."""
+    chain_dir = tmp_path / "chain"
+    chain_dir.mkdir()
+    (chain_dir / "trust-root").write_text(f"scichain-wf-trust-root-v1 sha256:{CHAIN.hex()}\n")
+    if os.geteuid() == 0:
+        os.chown(chain_dir, 65534, -1)
+    else:
+        chain_dir.chmod(0o500)
+
+    def refused(*_: object) -> object:
+        raise LedgerError("cannot be used")
+
+    install(monkeypatch, refused)
+    with pytest.raises(LedgerError, match="cannot be used"):
+        RunSession.start(plan(tmp_path), may_spool=True)
+    assert [path.name for path in chain_dir.iterdir()] == ["trust-root"]
+    chain_dir.chmod(0o700)
 
 
 def test_chain_in_use_takes_records_through_its_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeService:
     fake = FakeService(tmp_path)
-    install(monkeypatch, lambda *_: fake)
+    install(monkeypatch, lambda *_: fake.attended())
     return fake
 
 

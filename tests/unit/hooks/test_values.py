@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 import pytest
 from hypothesis import given
@@ -59,6 +60,19 @@ def test_a_parameter_whose_repr_fails_is_named_by_its_type() -> None:
             raise RuntimeError
 
     assert Fitting().free("p", Odd()) == "<Odd: RuntimeError>"
+
+
+def test_values_whose_own_methods_fail_are_named_by_their_type() -> None:
+    class Odd(PurePosixPath):
+        def fails(self, *_: object) -> NoReturn:
+            raise RuntimeError
+
+        __str__ = __repr__ = __eq__ = __bool__ = fails
+        __hash__ = PurePosixPath.__hash__
+
+    named = "<Odd: RuntimeError>"
+    found = Fitting().free("p", {"path": Odd(), "set": {Odd("a")}, Odd("b"): 1, "password": Odd()})
+    assert found == {"path": named, "set": [named], named: 1, "password": REDACTED}
 
 
 def test_text_is_listed_where_a_secret_was_replaced() -> None:

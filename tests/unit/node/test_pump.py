@@ -104,6 +104,37 @@ def test_nothing_is_read_before_there_is_somebody_to_certify_it(
     asyncio.run(wait())
 
 
+def test_a_record_that_somebody_waits_for_is_taken_at_once_and_sealed(
+    build: ChainBuilder, directory: Path, short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for bound in ("BELL_S", "POLL_S"):
+        monkeypatch.setattr(limits, bound, 3_600.0)
+    records = [build.task(name) for name in "ab"]
+    taken: list[tuple[bytes, bool]] = []
+
+    async def wait() -> None:
+        intake = Intake(build.chain, short_path / "refused", Log("test"))
+        pump: Pump
+
+        def submit(items: list[Item]) -> None:
+            taken.extend((item.id, pump.hurries) for item in items)
+
+        pump = Pump(build.chain, 1, intake, submit, lambda _: True, Log("test"))
+        pump.open(None, [])
+        pump.begin()
+        OutboxWriter(directory).append(records[0].encode())  # rings within the span that makes one look
+        await asyncio.sleep(0.05)
+        assert taken == []
+        OutboxWriter(directory, urgent=True).append(records[1].encode())
+        while len(taken) < 2:  # noqa: ASYNC110 - the pump has nobody to tell but its agent
+            await asyncio.sleep(0.01)
+        assert sorted(taken) == sorted((record.id, True) for record in records)
+        assert not pump.hurries
+        pump.close()
+
+    asyncio.run(asyncio.wait_for(wait(), 60))
+
+
 def test_an_outbox_of_which_too_much_waits_turns_hooks_away_until_the_core_takes_more(
     build: ChainBuilder, directory: Path, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

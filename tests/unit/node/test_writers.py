@@ -51,6 +51,18 @@ def test_epochs_count_up_and_an_orderly_end_lets_the_next_go_on_in_place(layout:
     assert sorted(files(layout)) == ["00000002", "00000003"]  # who ends removes what is older than the last before it
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may write in another user's directory")
+def test_a_chain_of_another_user_is_left_as_it_is(layout: ChainLayout) -> None:
+    with claimed(layout):
+        pass
+    for path in (layout.writers, *layout.writers.iterdir()):
+        os.chown(path, 65534, 65534)
+    before = files(layout)
+    with pytest.raises(LedgerError, match="belongs to user id 65534, not to 0 who runs this"), claimed(layout):
+        pass
+    assert files(layout) == before
+
+
 def test_the_epoch_is_above_every_ledger(layout: ChainLayout) -> None:
     layout.ledger_dir(7).mkdir(parents=True)
     with claimed(layout) as writer:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +17,19 @@ import pytest
 pytest.importorskip("parsl", reason="Parsl is not installed: pip install 'scichain-wf[parsl]'")
 
 from parsl.app.errors import AppException, RemoteExceptionWrapper
-from parsl.serialize import deserialize, pack_apply_message
-from parsl.serialize.errors import SerializationError
+from parsl.serialize import deserialize, pack_apply_message, serialize
+from parsl.serialize.errors import DeserializationError, SerializationError
 
-from scichain_parsl.nodes import main, worker
+from scichain_parsl.nodes import executor, main, worker
 from scichain_parsl.nodes.agent import Claim, claim_file
 from scichain_parsl.nodes.executor import NodeExecutor
 from scichain_parsl.nodes.hub import Hub
-from scichain_parsl.nodes.messages import ITEM, Status
+from scichain_parsl.nodes.messages import ITEM, Item, Status
 from scichain_parsl.nodes.nursery import Nursery
 from scichain_wf import limits
 from scichain_wf.errors import EXIT_INCOMPLETE, EXIT_USAGE, ConfigError
 from scichain_wf.ledger.layout import ChainLayout
+from tests.integration.service_kit import wait_until
 
 
 def came(function: Any, *args: Any) -> tuple[Status, Any]:
@@ -46,6 +50,55 @@ def test_an_exit_is_an_error_and_does_not_end_the_worker() -> None:
     status, error = came(sys.exit, 3)
     assert (status, type(error)) == (Status.ERROR, AppException)
     assert "exit(3)" in str(error)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
+def test_what_is_no_exception_ends_no_worker_and_no_thread_of_the_main_process(kind: type[BaseException]) -> None:
+    def raises() -> None:
+        raise kind("odd")
+
+    status, error = came(raises)
+    assert (status, type(error)) == (Status.ERROR, AppException)
+    assert str(error) == f"the task raised {kind.__name__}, which is no Exception: odd"
+
+
+class Unloadable:
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self) -> Any:
+        return sys.exit, (7,)
+
+
+class Unsayable(Exception):
+    """Has no words, and does not pickle."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+    def __reduce__(self) -> Any:
+        raise SystemExit
+
+
+def test_a_task_that_exits_while_it_is_loaded_was_not_begun() -> None:
+    status, error = came(id, Unloadable())
+    assert (status, type(error)) == (Status.UNREADABLE, AppException)
+    assert "SystemExit" in str(error)
+
+
+def test_an_exception_without_words_comes_back_as_its_class() -> None:
+    def raises() -> None:
+        raise Unsayable
+
+    status, error = came(raises)
+    assert (status, type(error)) == (Status.ERROR, AppException)
+    assert str(error) == "Unsayable: Unsayable (the exception itself does not pickle: SystemExit)"
+
+
+def test_what_exits_or_fails_while_it_is_unpickled_is_the_futures_alone() -> None:
+    for status in (Status.OK, Status.ERROR):
+        error, result = executor._unpacked(Item(1, status, serialize(Unloadable())))
+        assert (type(error), result) == (DeserializationError, None)
+        assert str(error).endswith("SystemExit: 7")
 
 
 def test_a_result_that_does_not_pickle_or_is_too_large_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,6 +152,45 @@ def test_a_worker_serves_its_socket_until_it_is_closed(monkeypatch: pytest.Monke
             number, status, length = ITEM.unpack(stream.read(ITEM.size))
             assert (number, status, deserialize(stream.read(length))) == (9, Status.OK, "5")
     monkeypatch.delenv("PARSL_WORKER_RANK")
+
+
+def test_a_task_may_close_its_streams_and_what_it_forks_keeps_no_channel_and_ends_with_its_worker() -> None:
+    def forks(how: str) -> int:
+        if how == "closes":
+            sys.stdout.close()
+            sys.stderr.close()
+            return os.getpid()
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        Path(how).write_text(str(child), encoding="ascii")
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    nursery = Nursery.forked(lambda: worker.serve)
+    try:
+        with tempfile.TemporaryDirectory() as directory, nursery.worker() as connection:
+            left = Path(directory) / "pid"
+            connection.sendall(worker.LENGTH.pack(2) + b"{}")
+            for how in ("closes", str(left)):
+                task = pack_apply_message(forks, (how,), {})
+                connection.sendall(ITEM.pack(1, 0, len(task)) + task)
+                with connection.makefile("rb") as stream:
+                    header = stream.read(ITEM.size)
+                    data = stream.read(ITEM.unpack(header)[2]) if header else b""
+                assert bool(data) is (how == "closes")
+            pid = int(left.read_text(encoding="ascii"))
+            nursery.kill_workers()
+            wait_until(lambda: is_over(pid), "it ends")
+    finally:
+        nursery.close()
+
+
+def is_over(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_workers_lead_groups_of_their_own_and_end_when_they_are_to() -> None:
