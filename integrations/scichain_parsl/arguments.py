@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from scichain_wf import limits
 
 CONTEXT: Final = "_scichain"
-"""The keyword in which a try gets its `Context`; where no run is recorded it holds what the app is, a text."""
+"""The keyword in which a try gets its `Context`; where no run is recorded it holds the `App` as a text, since a worker
+may lack this package."""
 Context = tuple[str, bool, bytes, bytes]
 """What the app is, whether the run is strict, what all tries of the run are told, and what this one is: pickled.
 
@@ -21,6 +22,21 @@ _DEPTH_MAX: Final = 8
 _VALUE_BYTES_MAX: Final = 64 << 20
 
 
+class App(NamedTuple):
+    """What a traced app is.
+
+    Attributes:
+        kind: `python`, `bash` or `join`.
+        code: SHA-256 of its source in hex; empty if it is not known.
+    """
+
+    kind: str
+    code: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.code}"
+
+
 def key_of(name: str, task_id: int) -> str:
     """The task key: an app's name, and Parsl's number of the task within its run."""
     from scichain_wf.hooks.records import task_key
@@ -28,15 +44,11 @@ def key_of(name: str, task_id: int) -> str:
     return task_key(name, {"id": str(task_id)})
 
 
-def app_of(kwargs: Mapping[str, Any]) -> str:
-    """What a traced app is: `python`, `bash` or `join`, a colon, and the digest of its code in hex; else empty."""
+def app_of(kwargs: Mapping[str, Any]) -> App:
+    """What the app of a call is; empty where it is not traced."""
     context = kwargs.get(CONTEXT)
-    return str(context[0] if isinstance(context, tuple) else context or "")
-
-
-def kind_of(kwargs: Mapping[str, Any]) -> str:
-    """`python`, `bash` or `join` where a call is of a traced app, else empty."""
-    return app_of(kwargs).partition(":")[0]
+    kind, _, code = str(context[0] if isinstance(context, tuple) else context or "").partition(":")
+    return App(kind, code)
 
 
 def reads(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

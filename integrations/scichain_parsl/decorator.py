@@ -9,13 +9,13 @@ from typing import TypeVar
 from parsl.app.app import AppBase
 from parsl.app.bash import BashApp
 
-from scichain_parsl.arguments import CONTEXT
+from scichain_parsl.arguments import CONTEXT, App
 from scichain_parsl.wrapper import wrapped
 
-App = TypeVar("App")
+AnyApp = TypeVar("AnyApp")
 
 
-def traced(app: App) -> App:
+def traced(app: AnyApp) -> AnyApp:
     """Record what each task of a Parsl app reads, writes and returns.
 
     Args:
@@ -39,7 +39,7 @@ def traced(app: App) -> App:
     about = {"name": app.__name__, "kind": kind, "code": code}
     setattr(app, place, wrapped(getattr(app, place), about))
     # Every call has the keyword from the start; `memoizer` gives it a value, and it is no part of a memo key.
-    app.kwargs[CONTEXT] = f"{kind}:{code.hex() if code else ''}"
+    app.kwargs[CONTEXT] = str(App(kind, code.hex() if code else ""))
     app.ignore_for_cache = [*(app.ignore_for_cache or ()), CONTEXT]
     return app
 

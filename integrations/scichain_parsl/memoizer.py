@@ -36,6 +36,7 @@ from scichain_wf.hooks.closing import not_recorded_line
 from scichain_wf.hooks.digests import Hashing
 from scichain_wf.hooks.records import Engine, TaskFacts, task_body
 from scichain_wf.hooks.redaction import Redaction
+from scichain_wf.hooks.saying import say
 from scichain_wf.hooks.session import RunPlan, RunSession
 from scichain_wf.model.bodies import ArtifactState, Kind, TaskStatus
 from scichain_wf.model.canonical import JsonObject
@@ -129,7 +130,7 @@ class ProvenanceMemoizer(Memoizer):
             if strict:
                 self._inner.close()
                 raise
-            _say(not_recorded_line(reason_of(error)))
+            say(not_recorded_line(reason_of(error)))
             return
         for keeper in self._keepers:
             keeper.record(plan.chain_dir, _agents_min(config.nodes, self._keepers))
@@ -151,7 +152,7 @@ class ProvenanceMemoizer(Memoizer):
         if arguments.CONTEXT not in kwargs or self._session is None:
             plain: Future[Any] | None = self._inner.check_memo(task)
             return plain
-        kwargs[arguments.CONTEXT] = arguments.app_of(kwargs)  # without what the last try was told
+        kwargs[arguments.CONTEXT] = str(arguments.app_of(kwargs))  # without what the last try was told
         known: Future[Any] | None = self._inner.check_memo(task)
         if known is not None and self._same_code and self._is_stale(task):
             known = None
@@ -197,9 +198,9 @@ class ProvenanceMemoizer(Memoizer):
                 status = "failed" if self._failed else "ok" if self._finished == len(self._planned) else "interrupted"
                 tally = {"planned": len(self._planned), "finished": self._finished, "failed": self._failed}
                 for line in session.finish(status, tally, alone=False):
-                    _say(line)
+                    say(line)
             except Exception as error:  # noqa: BLE001 - HOOK-1
-                _say(f"scichain: the run could not be ended properly: {error}")
+                say(f"scichain: the run could not be ended properly: {error}")
             finally:
                 shim.forget(self._told)
                 for keeper in self._keepers:
@@ -222,19 +223,19 @@ class ProvenanceMemoizer(Memoizer):
     # --- records ------------------------------------------------------------------------------------
     def _keep_maker(self, task: Any) -> None:
         memo, session, app = task.get("hashsum"), self._session, arguments.app_of(task["kwargs"])
-        if not memo or session is None or not app:
+        if not memo or session is None or not app.kind:
             return
         made = self._makers.of(memo) if task["from_memo"] else None
         if made is None:
             key = arguments.key_of(task["func_name"], task["id"])
             uri = value_uri(session.recorder.run.hex(), key, task["try_id"] + 1)
-            made = Made(uri, app.partition(":")[2], key)
+            made = Made(uri, app.code, key)
         self._makers.keep(memo, made)
 
     def _is_stale(self, task: Any) -> bool:
         """Whether the result that is known was made by other code than would run now."""
-        made, code = self._makers.of(task.get("hashsum")), arguments.app_of(task["kwargs"]).partition(":")[2]
-        return made is not None and made.code != code
+        made = self._makers.of(task.get("hashsum"))
+        return made is not None and made.code != arguments.app_of(task["kwargs"]).code
 
     def _context(self, task: Any, run: str) -> arguments.Context:
         origins: dict[str, str] = {}
@@ -244,7 +245,7 @@ class ProvenanceMemoizer(Memoizer):
                 maker = self._planned.get(future.tid)
                 if maker is not None:
                     origins[str(future.file_obj.url)] = arguments.key_of(maker, future.tid)
-            elif isinstance(future, AppFuture) and arguments.kind_of(future.task_record["kwargs"]) == "python":
+            elif isinstance(future, AppFuture) and arguments.app_of(future.task_record["kwargs"]).kind == "python":
                 key = arguments.key_of(future.task_record["func_name"], future.tid)
                 uri = value_uri(run, key, future.task_record["try_id"] + 1)
                 returned.append((future.result(), uri, key))
@@ -255,7 +256,7 @@ class ProvenanceMemoizer(Memoizer):
             "origins": origins,
             "values": _matched(returned, arguments.values(tuple(task["args"]), task["kwargs"])),
         }
-        return arguments.app_of(task["kwargs"]), self._strict, self._told, pickle.dumps(own)
+        return str(arguments.app_of(task["kwargs"])), self._strict, self._told, pickle.dumps(own)
 
     def _record_here(self, task: Any, status: TaskStatus, error: BaseException | None, result: Any = None) -> None:
         """A try that no worker ran."""
@@ -269,15 +270,15 @@ class ProvenanceMemoizer(Memoizer):
         if error is not None:
             shim.note_error(facts, error)
         else:  # a memo hit: what it stands for is there
-            kind, _, code = arguments.app_of(task["kwargs"]).partition(":")
-            facts.code_kind, facts.code_digest = kind, bytes.fromhex(code) or None
+            app = arguments.app_of(task["kwargs"])
+            facts.code_kind, facts.code_digest = app.kind, bytes.fromhex(app.code) or None
             made = self._makers.of(task.get("hashsum"))
             if made is not None:
-                facts.inputs = [_memo(made, result if kind == "python" else None)]
+                facts.inputs = [_memo(made, result if app.kind == "python" else None)]
             for role, file in arguments.writes(task["kwargs"]):
                 found = shim.looked(session.artifacts, role, file)
                 facts.outputs += [] if found is None else [found]
-            if arguments.kind_of(task["kwargs"]) == "python":
+            if app.kind == "python":
                 uri = value_uri(session.recorder.run.hex(), facts.task, facts.attempt)
                 value = shim.value_record(uri, "result", result)
                 facts.outputs += [] if value is None else [value]
@@ -321,7 +322,3 @@ def _matched(
         if role is not None:
             found[role] = (uri, maker)
     return found
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)  # noqa: T201 - meant for the person at the terminal

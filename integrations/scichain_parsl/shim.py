@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import pickle
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from scichain_wf.hooks.join import join_run
 from scichain_wf.hooks.recorder import Delivery, Recorder
 from scichain_wf.hooks.records import Engine, TaskFacts, intent_body, task_body
 from scichain_wf.hooks.redaction import Redaction
+from scichain_wf.hooks.saying import say
 from scichain_wf.model.bodies import ArtifactState, Kind, TaskStatus
 from scichain_wf.model.canonical import JsonObject
 from scichain_wf.model.text import digest_text
@@ -106,7 +105,7 @@ class Try:
             reason, task = reason_of(error), pickle.loads(own)["task"]  # noqa: S301 - as above
             if strict:
                 raise SubmissionError(f"{task}: not begun, since it cannot be recorded: {reason}") from None
-            _say(f"{task} is not recorded: {reason}")
+            say(f"scichain: {shown(f'{task} is not recorded: {reason}')}")
             return None
         return attempt
 
@@ -149,7 +148,7 @@ class Try:
             said = f"{facts.task}: its record was {what}: {self._recorder.trouble}"
             if self._strict and error is None:
                 raise SubmissionError(said)
-            _say(said)
+            say(f"scichain: {shown(said)}")
 
     def _end(self, result: Any, error: BaseException | None) -> Delivery:
         facts, run = self._facts, self._run
@@ -247,11 +246,6 @@ def note_error(facts: TaskFacts, error: BaseException) -> None:
     """Its class, and what it says if it says something."""
     facts.error_class, said = type(error).__name__, reason_of(error)
     facts.error_message = said if said != facts.error_class else None
-
-
-def _say(line: str) -> None:
-    with suppress(ValueError, AttributeError, OSError):  # the task may have closed it
-        print(f"scichain: {shown(line)}", file=sys.stderr)  # noqa: T201 - a worker's own log
 
 
 def _now_us() -> int:

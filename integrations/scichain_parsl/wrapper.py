@@ -16,14 +16,16 @@ def wrapped(inner: Any, about: dict[str, Any]) -> Any:
         try:
             from scichain_parsl.shim import call
         except ImportError:  # a worker's environment without this package
-            from sys import stderr
+            import sys
+            from contextlib import suppress
 
             context = kwargs.pop("_scichain", None)
             if isinstance(context, tuple):
                 _, strict, *_ = context
                 if strict:
                     raise
-                print("scichain: a task is not recorded: scichain_parsl is not installed here", file=stderr)  # noqa: T201
+                with suppress(AttributeError, OSError, ValueError):  # none, full, closed
+                    sys.stderr.write("scichain: a task is not recorded: scichain_parsl is not installed here\n")
             return inner(*args, **kwargs)
         return call(inner, about, args, kwargs)
 

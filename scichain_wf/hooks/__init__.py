@@ -9,6 +9,7 @@
 - `recorder`: a transaction into the outbox, else into the spool; collects what went wrong, raises nothing.
 - `session`: one run with the embedded service: start, flush, closing line; `join`: taking part in somebody else's.
 - `runs`, `tasks`: the public `scichain_wf.run` and `scichain_wf.task`; `environment`: what surrounds a task.
+- `saying`: a line for the person at the terminal.
 
 A hook never raises into a workflow unless `strict` is on (HOOK-1). Import budget: standard library and orjson.
 """

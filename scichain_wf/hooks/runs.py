@@ -11,7 +11,6 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self, cast
@@ -28,6 +27,7 @@ from scichain_wf.hooks.join import CHAIN_VARIABLE, ROOT_VARIABLE, RUN_VARIABLE, 
 from scichain_wf.hooks.recorder import Recorder
 from scichain_wf.hooks.records import Engine, task_key
 from scichain_wf.hooks.redaction import Redaction
+from scichain_wf.hooks.saying import say
 from scichain_wf.hooks.session import RunPlan, RunSession
 from scichain_wf.model.bodies import TaskStatus
 
@@ -101,7 +101,7 @@ class Run:
         except Exception as error:
             if self.strict:
                 raise
-            _say(not_recorded_line(reason_of(error)))
+            say(not_recorded_line(reason_of(error)))
         with State.lock:
             self._outer, State.run = State.run, self
         return self
@@ -118,7 +118,7 @@ class Run:
         lines = self._finish(error)
         if not (self.complete and self.quiet):
             for line in lines:
-                _say(line)
+                say(line)
         if self.strict and error is None and not self.complete:
             raise SubmissionError("the run is not completely recorded; the lines above say what is missing")
         return False
@@ -249,8 +249,3 @@ def _renew_lock() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
-
-
-def _say(line: str) -> None:
-    with suppress(OSError, ValueError, AttributeError):  # nobody listens, its disk is full, or there is no such thing
-        sys.stderr.write(f"{line}\n")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.workflows import Project, closing, run_program
+from tests.e2e.workflows import Project, closing, environment, run_program
 from tests.integration.service_kit import wait_until
 
 pytest.importorskip("parsl", reason="Parsl is not installed: pip install 'scichain-wf[parsl]'")
@@ -51,6 +52,24 @@ def test_results_are_those_of_a_plain_run(recorded: Any, tmp_path: Path) -> None
     assert plain.returncode == 0, plain.stderr
     assert json.loads(recorded[1].stdout) == json.loads(plain.stdout)
     assert not (tmp_path / ".scichain").exists()
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
+def test_standard_error_that_takes_nothing_changes_nothing(recorded: Any, tmp_path: Path, redirection: str) -> None:
+    """Spec: HOOK-1."""
+    executor = recorded[0].directory.name.rstrip("0123456789")
+    (tmp_path / ".scichain").write_text("a file is in the way, which has to be said")
+    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, str(PROGRAM), executor]
+    result = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert json.loads(result.stdout) == json.loads(recorded[1].stdout)
 
 
 def test_every_try_has_one_record_and_the_chain_verifies(recorded: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -53,14 +52,7 @@ main()
 
 def test_ctrl_c_while_the_end_of_a_job_is_recorded_does_not_lose_it(tmp_path: Path) -> None:
     project = simple_project(tmp_path)
-    result = subprocess.run(
-        [sys.executable, "-c", CTRL_C_WHILE_RECORDING, *project.command()[3:]],
-        cwd=project.directory,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = project.instead(CTRL_C_WHILE_RECORDING)
     assert result.returncode == 1, result.stderr
     [run] = project.runs()
     assert run["transactions"] == {"run-start": 1, "intent": 1, "task": 1, "run-end": 1}
@@ -87,15 +79,7 @@ main()
 def test_sigterm_while_a_job_is_recorded_does_not_hang(tmp_path: Path) -> None:
     """Spec: HOOK-1. Snakemake's own handler waits for the lock that is held while its executor is told of a job."""
     project = simple_project(tmp_path)
-    result = subprocess.run(
-        [sys.executable, "-c", SIGTERM_UNDER_THE_LOCK, *project.command()[3:]],
-        cwd=project.directory,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S / 4,
-        check=False,
-    )
+    result = project.instead(SIGTERM_UNDER_THE_LOCK)
     assert result.returncode == 1
     [run] = project.runs()
     assert (run["status"], [task["status"] for task in run["tasks"]]) == ("interrupted", ["ok"])

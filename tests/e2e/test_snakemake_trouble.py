@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from scichain_wf.hooks.recorder import Recorder, new_run_id
 from scichain_wf.hooks.records import Engine
 from scichain_wf.hooks.session import RunPlan, RunSession
 from tests.e2e.workflows import CLOSING, SIMPLE, TIMEOUT_S, Project, closing, environment, simple_project
+from tests.interrupts import interruptible
 from tests.mounts import mounted, tmpfs
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install 'scichain-wf[snakemake]'")
@@ -269,7 +269,7 @@ def test_interrupt_leaves_a_consistent_chain(tmp_path: Path, how: str) -> None:
     process = subprocess.Popen(
         project.command(),
         cwd=project.directory,
-        env=environment(),
+        env=interruptible(environment()),
         stderr=subprocess.PIPE,
         encoding="utf-8",
         start_new_session=True,
@@ -292,17 +292,10 @@ def test_interrupt_leaves_a_consistent_chain(tmp_path: Path, how: str) -> None:
 
 def test_snakemake_of_another_version_is_named_and_nothing_else_changes(tmp_path: Path) -> None:
     """Spec: HOOK-1."""
-    code = "import sys, snakemake; snakemake.__version__ = sys.argv.pop(1); from snakemake.cli import main; main()"
     project = simple_project(tmp_path)
     for version, strict in (("8.30.1", []), ("10.0.0", ["--logger-scichain-strict"])):
-        result = subprocess.run(
-            [sys.executable, "-c", code, version, *project.command()[3:], *strict],
-            cwd=project.directory,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        code = f"import snakemake; snakemake.__version__ = '{version}'; from snakemake.cli import main; main()"
+        result = project.instead(code, *strict)
         assert f"Snakemake {version} is not supported" in result.stderr
         assert "records 9.27 and newer, below 10: install another" in result.stderr
         assert "Traceback" not in result.stderr

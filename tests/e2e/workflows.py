@@ -55,6 +55,11 @@ class Project:
         """Run it to its end; its standard error holds the log and the closing line."""
         return self._run(self.command(*arguments, logger=logger))
 
+    def instead(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Python code that calls Snakemake's `main` in its own way."""
+        _, _, _, *rest = self.command(*arguments)
+        return self._run([sys.executable, "-c", code, *rest])
+
     def scichain(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run our command line in the project."""
         return self._run([sys.executable, "-m", "scichain_wf", *arguments])

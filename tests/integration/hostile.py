@@ -113,6 +113,7 @@ class Hostile:
         }
         self.contexts = {slot: tls.client_context(_credentials(ticket)) for slot, ticket in tickets.items()}
         self._join = _join(tickets[LIAR], service.chain)
+        self._question = frames.encoded(wire.Kind.QUERY, wire.query([(bytes(16), bytes(32))]))
         self.corpus: list[Frame] = []
         self.sent: Counter[str] = Counter()
         foreign = tls.client_context(RunAuthority("another").issue(tls.slot_name(LIAR)))
@@ -169,12 +170,11 @@ class Hostile:
             yield reader, writer
 
     async def leave(self) -> None:
-        """Say that nothing waits here."""
-        async with self._said_hello() as (_, writer):
-            writer.write(frames.encoded(wire.Kind.BYE, b""))
-            await writer.drain()
-            writer.close()
-            await writer.wait_closed()
+        """Say that nothing waits here; an answered question tells that it was heard."""
+        async with self._said_hello() as (reader, writer):
+            writer.write(frames.encoded(wire.Kind.BYE, b"") + self._question)
+            while (await self._heard(reader))[0] != wire.Kind.KNOWN:
+                pass
 
     async def _heard(self, reader: asyncio.StreamReader) -> Frame:
         kind, length = frames.HEADER.unpack(await asyncio.wait_for(reader.readexactly(frames.HEADER.size), WAIT_S))
@@ -192,7 +192,7 @@ class Hostile:
                 for _ in range(1 if first else 20):
                     what, data = self._broken()
                     self.sent[f"to storage: {what}"] += 1
-                    writer.write(data + frames.encoded(wire.Kind.QUERY, wire.query([(bytes(16), bytes(32))])))
+                    writer.write(data + self._question)
                     while (await self._heard(reader))[0] != wire.Kind.KNOWN:
                         pass
         except (OSError, asyncio.IncompleteReadError):

@@ -18,6 +18,7 @@ from scichain_wf.bench.measure import floor_us, rss_anon_mib, timed_us
 from scichain_wf.errors import PeerError
 from tests.integration.service_kit import wait_until
 from tests.integration.test_services import PROGRAM, environment
+from tests.interrupts import interruptible
 
 
 def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -91,7 +92,7 @@ def session(leader: int) -> list[str]:
 def test_an_interrupted_benchmark_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     command = [*PROGRAM, "bench", "commit", "--nodes", "1", "--directory", str(tmp_path)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=interruptible(environment()), start_new_session=True,
     ) as process:
         wait_until(lambda: bool(list(tmp_path.glob("*/chain/run/storage"))), "a service that runs")
         [run] = tmp_path.glob("*/chain/run/storage")
@@ -111,7 +112,7 @@ def test_an_interrupted_benchmark_leaves_nothing_behind(tmp_path: Path, number: 
 def test_ctrl_c_reaches_no_hook_process_that_is_just_starting(tmp_path: Path, pause_s: float) -> None:
     command = [*PROGRAM, "bench", "commit", "--nodes", "1", "--directory", str(tmp_path)]
     with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
+        command, stderr=subprocess.PIPE, text=True, env=interruptible(environment()), start_new_session=True
     ) as process:
         wait_until(lambda: len(session(process.pid)) > 1, "its first child")  # Python's tracker, then the hooks
         time.sleep(pause_s)

@@ -29,9 +29,10 @@ from scichain_wf.node.markers import Identity, State, first_line, second_line
 from tests.builders import ChainBuilder
 from tests.chains import DiskChain, small_chain
 from tests.generators import generator
+from tests.interrupts import interruptible
 from tests.unit.cli.kit import Say
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TERM": "xterm"}
+ENVIRONMENT = interruptible(os.environ) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TERM": "xterm"}
 PROGRAM = [sys.executable, "-m", "scichain_wf"]
 WAIT_S = 120.0
 
