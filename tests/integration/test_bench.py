@@ -92,7 +92,12 @@ def session(leader: int) -> list[str]:
 def test_an_interrupted_benchmark_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     command = [*PROGRAM, "bench", "commit", "--nodes", "1", "--directory", str(tmp_path)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=interruptible(environment()), start_new_session=True,
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=interruptible(environment()),
+        start_new_session=True,
     ) as process:
         wait_until(lambda: bool(list(tmp_path.glob("*/chain/run/storage"))), "a service that runs")
         [run] = tmp_path.glob("*/chain/run/storage")
