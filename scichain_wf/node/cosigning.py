@@ -8,6 +8,7 @@ the storage node's alone. It is no vote: nothing waits for it, and the checkpoin
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 import time
 from contextlib import suppress
@@ -68,7 +69,7 @@ class Notes:
         self._committer, self._members, self._room, self._thread = committer, members, room, thread
         self._tasks = tasks
         self._note: Checkpoint | None = None
-        self._at = 0.0
+        self._at = -math.inf
         self._is_new = self._is_waiting = False
 
     @property

@@ -8,6 +8,7 @@ end. Adopted outboxes are removed when everything in them is committed.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 from collections.abc import Callable
@@ -62,9 +63,7 @@ class Pump:
         self._own: OutboxSource | None = None
         self._bell: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._looked = 0.0
-        self._spool_looked = 0.0
-        self._weighed = 0.0
+        self._looked = self._spool_looked = self._weighed = -math.inf  # not 0: that is when this machine started
         self._asked = False
         self._flush: _Flush | None = None
         self._begun = self._urged = False
@@ -109,7 +108,7 @@ class Pump:
         if drain and self._own is not None and self._own.directory == self._directory:
             self._own.moved(shm.set_aside(self._directory))
             self._close_bell()  # before it is read for the last time: who is not heard any more looks where it is
-        self._spool_looked = 0.0
+        self._spool_looked = -math.inf
         self.look()
 
     def answered(self, known: list[tuple[bytes, bool]]) -> None:

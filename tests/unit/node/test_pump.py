@@ -62,7 +62,7 @@ def test_a_big_spool_is_taken_in_without_waiting_between_looks(
     build: ChainBuilder, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Spec: LOSS-1. A flush is done when the whole spool is in, and does not take a second for each bite of it."""
-    monkeypatch.setattr(limits, "SPOOL_POLL_S", 3_600.0)
+    monkeypatch.setattr(limits, "SPOOL_POLL_S", float("inf"))
     monkeypatch.setattr(limits, "SPOOL_READ_FILES_MAX", 3)
     records = [build.task(f"t{number}") for number in range(20)]
     for record in records:
