@@ -90,6 +90,6 @@ if os.environ.get("SCICHAIN_RUN_ID"):
 
         replace_local()
     except Exception as error:  # noqa: BLE001 - a plugin that cannot be imported breaks every Snakemake run here
-        from scichain_wf.hooks.saying import say
+        from snakemake_executor_plugin_scichain.saying import say
 
         say(f"scichain: this process is not recorded: {error}")

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from scichain_wf.hooks.saying import say
+from snakemake_executor_plugin_scichain.saying import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -11,10 +11,10 @@ from scichain_wf.errors import SubmissionError
 from scichain_wf.hooks.digests import Hashing
 from scichain_wf.hooks.records import Engine
 from scichain_wf.hooks.redaction import Redaction
-from scichain_wf.hooks.saying import say
 from scichain_wf.hooks.session import RunPlan, RunSession
 from snakemake_executor_plugin_scichain.activation import disarm
 from snakemake_executor_plugin_scichain.recording import JobRecording, Setting
+from snakemake_executor_plugin_scichain.saying import say
 from snakemake_executor_plugin_scichain.tally import Tally
 
 

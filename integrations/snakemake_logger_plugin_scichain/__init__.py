@@ -130,6 +130,6 @@ class LogHandler(LogHandlerBase):
 
 
 def _say(line: str) -> None:
-    from scichain_wf.hooks.saying import say  # when there is something to say, and not before
+    from snakemake_executor_plugin_scichain.saying import say  # when there is something to say, and not before
 
     say(line)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from scichain_wf.config.settings import BY_NAME
 from scichain_wf.errors import SubmissionError
-from scichain_wf.hooks.saying import say
 from snakemake_executor_plugin_scichain.activation import Arming, disarm
 from snakemake_executor_plugin_scichain.activation import arm as arm_executor
+from snakemake_executor_plugin_scichain.saying import say
 from snakemake_executor_plugin_scichain.tally import Tally
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from scichain_wf.config import CHAIN_NAME, load
 from scichain_wf.errors import ScichainError
 from scichain_wf.hooks.closing import shown
 from scichain_wf.hooks.naming import Naming
-from scichain_wf.hooks.saying import say
 from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.ledger.store import ChainStore
 from snakemake_executor_plugin_scichain.jobs import remote_uri
+from snakemake_executor_plugin_scichain.saying import say
 
 _DEFAULT = "scichain-report.html"
 _NAMED = 20
