@@ -60,11 +60,13 @@ def keep(spool_dir: Path, data: bytes, *, sync: bool = False, mark: str = "") ->
 
 def takes_records(spool_dir: Path) -> bool:
     """Whether records of this user would be kept here, and read: they have to be those of the chain's own user."""
+    chain = spool_dir.parent
     try:
-        owner = os.stat(spool_dir.parent).st_uid
+        # Its storage nodes are of whom `writers` is, which need not be whose directory it was made in.
+        owners = {path.stat().st_uid for path in (chain, chain / "writers", spool_dir) if path.exists()}
     except OSError:
         return False
-    return owner == os.geteuid() and os.access(spool_dir.parent, os.W_OK)
+    return owners == {os.geteuid()} and os.access(chain, os.W_OK)
 
 
 def list_spool(spool_dir: Path, skip: Container[str] = ()) -> list[Path]:

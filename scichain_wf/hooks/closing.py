@@ -39,10 +39,19 @@ def closing_line(run: bytes, summary: Summary, command: str) -> str:
     )
 
 
-def spooled_line(run: bytes, tasks: int, records: int, spool: Path, refusal: str, command: str) -> str:
-    """The one line of a run whose records all went to the spool, and why."""
+def spooled_line(run: bytes, counts: tuple[int, int] | None, spool: Path, refusal: str, command: str) -> str:
+    """The one line of a run whose records all went to the spool, and why.
+
+    Args:
+        run: its id.
+        counts: its tasks and records; None if other processes wrote some, too.
+        spool: where they wait.
+        refusal: why there is no service.
+        command: what verifies the run.
+    """
+    what = "records" if counts is None else f"{_counted(counts[0], 'task')}, {_counted(counts[1], 'record')}"
     return (
-        f"{_PREFIX}run {run.hex()[:12]}…: {_counted(tasks, 'task')}, {_counted(records, 'record')} waiting in "
+        f"{_PREFIX}run {run.hex()[:12]}…: {what} waiting in "
         f"{shown(str(spool))}, not committed yet: {shown(refusal)}; the run that has the chain commits "
         f"them, or the next one; then check with: {command}"
     )

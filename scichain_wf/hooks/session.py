@@ -177,7 +177,8 @@ class RunSession:
         if self._service is None:
             spooled = recorder.count_all(Delivery.SPOOL) + recorder.count_all(Delivery.LOCAL)
             spool, command = self.plan.chain_dir / "spool", self.plan.verify_command
-            closing = [spooled_line(recorder.run, tasks, spooled, spool, self._refusal, command)]
+            counts = (tasks, spooled) if alone else None
+            closing = [spooled_line(recorder.run, counts, spool, self._refusal, command)]
         else:
             closing = self._close(self._service, deadline)
         self.complete = self._service is not None and not recorder.problems

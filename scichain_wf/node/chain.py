@@ -59,7 +59,16 @@ def prepare(layout: ChainLayout) -> None:
             _check_ours(root)
         layout.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise LedgerError(f"{root}: cannot be used for a chain: {error.strerror}; choose another directory") from None
+        reason = f"{error.strerror}{_whose(root)}"
+        raise LedgerError(f"{root}: cannot be used for a chain: {reason}; choose another directory") from None
+
+
+def _whose(root: Path) -> str:
+    with suppress(OSError):
+        owner = root.stat().st_uid
+        if owner != os.geteuid():
+            return f" (it belongs to user id {owner}, not to {os.geteuid()} who runs this)"
+    return ""
 
 
 def _check_ours(root: Path) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from scichain_wf import limits
-from scichain_wf.errors import ConfigError, PeerError
+from scichain_wf.errors import ConfigError, PeerError, reason_of
 from scichain_wf.transport.channel import TlsChannel
 
 Address = tuple[str, int]
@@ -189,7 +189,7 @@ async def keep_connected(
 def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _BY_THE_CLOCK:
         return f"{error.verify_message}; certificates are of this run: compare the clocks of the two hosts"
-    return str(error)
+    return reason_of(error)
 
 
 async def _run(

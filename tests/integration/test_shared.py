@@ -11,7 +11,9 @@ import pytest
 
 from scichain_wf import audit
 from scichain_wf.cli import run
+from scichain_wf.errors import LedgerError
 from scichain_wf.ledger.layout import ChainLayout
+from scichain_wf.node.chain import prepare
 from tests.integration.service_kit import assert_committed_once, running
 from tests.integration.sleeps import stopped_under_load, woken
 
@@ -67,3 +69,16 @@ def test_the_group_verifies_a_shared_chain_also_after_a_takeover_and_reads_no_ke
     for secret in (layout.storage_key, layout.authority_key):
         assert secret.stat().st_mode & 0o777 == 0o600
         assert as_member(lambda secret=secret: len(secret.read_bytes())) == 99  # type: ignore[misc]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_who_may_not_enter_a_chain_is_told_whose_it_is(project: Path, state_home: Path) -> None:
+    layout = ChainLayout(project / "private")
+    assert run(["init", str(layout.root)]) == 0
+
+    def refused() -> int:
+        with pytest.raises(LedgerError, match=f"it belongs to user id 0, not to {NOBODY}"):
+            prepare(layout)
+        return 0
+
+    assert as_member(refused) == 0

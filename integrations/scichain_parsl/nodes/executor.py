@@ -203,7 +203,8 @@ class NodeExecutor(BlockProviderExecutor, RepresentationMixin):
             if status.terminal and block not in self._connected and status.state != JobState.SCALED_IN:
                 status.state = JobState.MISSING
                 status.message = status.message or (
-                    "no node of this block reached the main process; why is in its .stderr below submit_scripts"
+                    "no node of this block reached the main process; why is in what it wrote to standard error, below "
+                    "submit_scripts"
                 )
         return blocks
 

@@ -55,7 +55,8 @@ class Runner:
         self._talk: Talk | None = None
         self._agent: Agent | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._refusal, self._code = "", EXIT_OK
+        self._refusal = self._last = ""
+        self._code = EXIT_OK
 
     async def run(self) -> int:
         """Until it is over; returns the exit code.
@@ -65,7 +66,7 @@ class Runner:
         """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._end_soon)
-        connecting = asyncio.create_task(keep_connected(self._address, self._context, HUB, self._serve, _note))
+        connecting = asyncio.create_task(keep_connected(self._address, self._context, HUB, self._serve, self._noted))
         given_up = loop.call_later(limits.NODE_CONNECT_S, self._unreachable)
         try:
             await self._over.wait()
@@ -78,12 +79,17 @@ class Runner:
             raise PeerError(self._refusal)
         return self._code
 
+    def _noted(self, text: str) -> None:
+        self._last = text
+        _note(text)
+
     def _unreachable(self) -> None:
         if self._talk is None and self._ending is None:
             host, port = self._address
             self._refusal = (
-                f"nothing answers as this executor at {host}:{port} within {limits.NODE_CONNECT_S:g} s: give "
-                "NodeExecutor an `address` that this host reaches, and a `port_range` that the firewall lets through"
+                f"nothing answers as this executor at {host}:{port} within {limits.NODE_CONNECT_S:g} s "
+                f"({self._last or 'not a word'}). Unless that names another cause, give NodeExecutor an `address` that "
+                "this host reaches, and a `port_range` that the firewall lets through"
             )
             self._over.set()
 

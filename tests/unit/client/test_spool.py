@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scichain_wf import limits
-from scichain_wf.client.spool import list_spool, read_spool, write_spool
+from scichain_wf.client.spool import list_spool, read_spool, takes_records, write_spool
 from scichain_wf.errors import SubmissionError
 
 
@@ -31,6 +31,19 @@ def test_no_spool_is_an_empty_spool(tmp_path: Path) -> None:
     assert list_spool(tmp_path / "none") == []
     (tmp_path / "file").write_text("")
     assert list_spool(tmp_path / "file") == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another user")
+@pytest.mark.parametrize("whose", ["", "writers", "spool"])
+def test_records_are_kept_only_where_the_chains_own_user_reads_them(tmp_path: Path, whose: str) -> None:
+    """Spec: LOSS-1. Who made the directory need not be whose chain it became."""
+    spool = tmp_path / "spool"
+    assert takes_records(spool)
+    for name in ("writers", "spool"):
+        (tmp_path / name).mkdir()
+    assert takes_records(spool)
+    os.chown(tmp_path / whose, 65534, -1)
+    assert not takes_records(spool)
 
 
 @pytest.mark.parametrize("size", [0, limits.TRANSACTION_BYTES_MAX + 1])

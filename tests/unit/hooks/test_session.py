@@ -308,6 +308,8 @@ def test_chain_in_use_takes_records_through_its_spool(tmp_path: Path, monkeypatc
     assert len(list_spool(chain_dir / "spool")) == 2
     assert "2 records waiting" in line
     assert "in use by process 42" in line
+    [line] = RunSession.start(plan(tmp_path), may_spool=True).finish("ok", None, alone=False)
+    assert "…: records waiting in" in line  # how many the other processes wrote is not known here
     with pytest.raises(LedgerError, match="in use"):
         RunSession.start(plan(tmp_path), may_spool=False)
 

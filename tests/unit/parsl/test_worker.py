@@ -273,6 +273,8 @@ def test_a_node_that_does_not_reach_its_executor_says_what_helps(
     other.close()
     said = capsys.readouterr().err
     assert f"nothing answers as this executor at {address[0]}:{address[1]} within 0.5 s" in said
+    why = {"nobody": "Connect call failed", "a firewall": "not a word", "another executor": "certificate"}
+    assert why[there] in said
     assert "an `address` that this host reaches, and a `port_range` that the firewall lets through" in said
 
 
