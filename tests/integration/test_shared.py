@@ -75,6 +75,7 @@ def test_the_group_verifies_a_shared_chain_also_after_a_takeover_and_reads_no_ke
 def test_who_may_not_enter_a_chain_is_told_whose_it_is(project: Path, state_home: Path) -> None:
     layout = ChainLayout(project / "private")
     assert run(["init", str(layout.root)]) == 0
+    layout.root.chmod(0o700)
 
     def refused() -> int:
         with pytest.raises(LedgerError, match=f"it belongs to user id 0, not to {NOBODY}"):
