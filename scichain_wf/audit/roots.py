@@ -24,7 +24,8 @@ from scichain_wf.model.canonical import JsonObject
 
 RUNS_LOOKED_AT_MAX: Final = 256
 """For one file, roots of the newest runs are enough: a root keeps its id over re-runs."""
-_STARTS_LOOKED_AT_MAX: Final = 64
+_ENTRIES_LOOKED_AT_MAX: Final = 1 << 18
+"""In search of `run-start`s that are not the first of their runs: a chain may be made to have none."""
 _HOST_CHARS: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 Place = tuple[int, int]
@@ -147,9 +148,13 @@ def read_transaction(ledger: RawLedger, height: int, index: int) -> JsonObject:
 
 
 def run_starts(ledger: RawLedger, runs: Iterable[bytes]) -> Iterator[tuple[JsonObject, Place]]:
-    """The `run-start` bodies of some runs and where they are; a run without one is passed over."""
+    """The `run-start` bodies of some runs and where they are; a run without one is passed over.
+
+    Where many tasks begin at once, others' outboxes may be read first: hundreds of records then come before it.
+    """
+    left = _ENTRIES_LOOKED_AT_MAX
     for run in runs:
-        for looked_at, (key, kind) in enumerate(ledger.prefixed(keys.RUNS, run)):
+        for key, kind in ledger.prefixed(keys.RUNS, run):
             if kind == b"run-start" and len(key) == 16 + keys.POSITION.size:
                 place: Place = keys.POSITION.unpack_from(key, 16)
                 try:
@@ -159,7 +164,8 @@ def run_starts(ledger: RawLedger, runs: Iterable[bytes]) -> Iterator[tuple[JsonO
                 if value["kind"] == "run-start":
                     yield cast("JsonObject", value["body"]), place
                 break
-            if looked_at >= _STARTS_LOOKED_AT_MAX:
+            left -= 1
+            if left < 0:
                 break
 
 

@@ -41,7 +41,7 @@ def errors(project: Project) -> tuple[int, set[str]]:
     """Exit code of `audit`, and what it finds beyond information."""
     result = project.scichain("audit", "--json")
     found = json.loads(result.stdout)["findings"]
-    return result.returncode, {finding["code"] for finding in found if finding["severity"] != "info"}
+    return result.returncode, {finding["id"] for finding in found if finding["severity"] != "info"}
 
 
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (see .ci/run)")

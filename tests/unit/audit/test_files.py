@@ -18,6 +18,7 @@ from scichain_wf.ledger.layout import ChainLayout
 from scichain_wf.model.canonical import JsonObject
 from scichain_wf.model.text import digest_text
 from scichain_wf.model.uri import file_uri
+from tests.builders import ChainBuilder
 from tests.chains import DiskChain, small_chain, write_files
 from tests.unit.audit.support import ids, started
 
@@ -66,6 +67,20 @@ def test_all_outputs_match(recorded: Recorded) -> None:
     assert (result.verdict, result.counts["files-match"]) == (Verdict.VERIFIED, 12)
     result = audit.verify_files(chain.root, run=chain.builder.run.hex(), jobs=1)
     assert (result.verdict, result.counts["files-match"]) == (Verdict.VERIFIED, 12)
+
+
+def test_files_are_found_although_many_records_came_before_their_runs_start(work: Path) -> None:
+    """So it is where many tasks begin at once: their outboxes may be read first."""
+    with DiskChain(work / ".scichain", ChainBuilder(slots=1, seed=1)) as chain:
+        build, chain.contents = chain.builder, {f"out/{number}.txt": b"%d" % number for number in range(100)}
+        made = enumerate(chain.contents.items())
+        chain.block(1, [build.task(f"make n={number}", [], [build.artifact(*file)]) for number, file in made])
+        chain.block(1, [build.run_start(path=str(work), from_chain=".."), build.run_end(100)])
+        chain.checkpoint()
+        write_files(chain)
+    result = audit.verify_files(chain.root, jobs=1)
+    assert (result.verdict, result.counts["files-match"]) == (Verdict.VERIFIED, 100)
+    assert look(chain.root, work / "out/7.txt").files[0].state is FileState.MATCH
 
 
 def test_changed_and_missing_files_are_named_with_the_task_that_made_them(recorded: Recorded) -> None:
